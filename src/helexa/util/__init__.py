@@ -1,0 +1,1 @@
+"""Small drawers that know nothing of inference: errors, clock, tasks, logging, metrics."""

@@ -1,0 +1,32 @@
+"""Time, read in this one place. Durations come from `monotonic`, dates only from `wall`.
+
+Everything else takes `now` as an argument or a `Clock` in its constructor, so that a test or a
+simulated world can own time.
+"""
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """A source of time in seconds."""
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never jumps; only differences mean anything."""
+        ...
+
+    def wall(self) -> float:
+        """Seconds since 1970-01-01 UTC; may jump when the machine's date is set."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def monotonic(self) -> float:
+        """Seconds of CLOCK_MONOTONIC."""
+        return time.monotonic()
+
+    def wall(self) -> float:
+        """Seconds since the epoch by the machine's date."""
+        return time.time()
