@@ -1,0 +1,1 @@
+"""What runs a model: interfaces, the in-memory dummy, engines and where weights come from."""

@@ -53,9 +53,7 @@ class Metrics(Protocol):
         """Return the series of a gauge."""
         ...
 
-    def histogram(
-        self, name: str, text: str, buckets: Sequence[float], **labels: str
-    ) -> Observer:
+    def histogram(self, name: str, text: str, buckets: Sequence[float], **labels: str) -> Observer:
         """Return the series of a histogram with these upper bounds."""
         ...
 

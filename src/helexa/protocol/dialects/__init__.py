@@ -1,0 +1,1 @@
+"""How client APIs spell requests and answers. Pure."""

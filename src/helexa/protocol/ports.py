@@ -1,0 +1,41 @@
+"""Interfaces that both roles and their tests share."""
+
+from typing import Protocol
+
+import msgspec
+
+from helexa.protocol.control import ProvisioningCommand, ProvisioningResponse
+from helexa.protocol.errors import Refusal
+from helexa.protocol.ids import CommandId
+
+
+class NeuronControl(Protocol):
+    """The only way by which provisioning reaches a neuron, whatever carries it.
+
+    The websocket session is one carrier; tests use one in memory.
+    """
+
+    async def provision(
+        self, command_id: CommandId, command: ProvisioningCommand, cause: str
+    ) -> ProvisioningResponse:
+        """Apply a command; the answer says that it was begun or why not. Never raises for a "no"."""
+        ...
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """Who a request is from. `key_id` is public: it may be logged."""
+
+    key_id: str
+    name: str = ""
+    anonymous: bool = False
+
+
+ANONYMOUS = Principal(key_id="anonymous", name="anonymous", anonymous=True)
+
+
+class Authenticator(Protocol):
+    """Tells who is calling."""
+
+    def authenticate(self, credential: bytes | None) -> Principal | Refusal:
+        """Resolve the bearer credential (None when the caller sent none). Must not block."""
+        ...

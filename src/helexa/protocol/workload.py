@@ -1,0 +1,46 @@
+"""What kind of work a request is: the API operation, and the class it is scheduled as."""
+
+from enum import StrEnum
+from typing import Final
+
+
+class Operation(StrEnum):
+    """An API operation that a neuron can execute."""
+
+    CHAT = "chat"
+    COMPLETION = "completion"
+    EMBEDDINGS = "embeddings"
+
+
+class Workload(StrEnum):
+    """What a model can be used for."""
+
+    CHAT = "chat"
+    COMPLETION = "completion"
+    EMBEDDINGS = "embeddings"
+    VISION = "vision"
+
+
+class WorkloadClass(StrEnum):
+    """How a request is scheduled.
+
+    A class that this version does not know reads as `OTHER`; `ChatBatch` is an alias of
+    `ChatBulk` from the roadmap.
+    """
+
+    CHAT_INTERACTIVE = "ChatInteractive"
+    CHAT_BULK = "ChatBulk"
+    EMBEDDING = "Embedding"
+    VISION_CAPTION = "VisionCaption"
+    OTHER = "Other"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "WorkloadClass":
+        return cls.CHAT_BULK if value == "ChatBatch" else cls.OTHER
+
+
+WORKLOAD_OF_OPERATION: Final = {
+    Operation.CHAT: Workload.CHAT,
+    Operation.COMPLETION: Workload.COMPLETION,
+    Operation.EMBEDDINGS: Workload.EMBEDDINGS,
+}
