@@ -1,0 +1,1 @@
+"""State that outlives a restart, as checked files."""

@@ -1,0 +1,1 @@
+"""Settings of both roles: typed, layered, with every problem told at once."""

@@ -1,0 +1,1 @@
+"""The overlay between the cortexes of several operators."""

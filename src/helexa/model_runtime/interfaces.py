@@ -31,7 +31,7 @@ from helexa.protocol.workload import Operation
 
 
 class InferenceError(Exception):
-    """A runtime could not answer. `code` tells whose fault it is; `retryable` whether to try again."""
+    """A runtime could not answer: `code` tells whose fault it is, `retryable` if to try again."""
 
     def __init__(self, code: ErrorCode, message: str, *, retryable: bool = False) -> None:
         super().__init__(message)
@@ -141,7 +141,7 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class LaunchPlan:
-    """How to start an engine: an argv (no shell), an environment (from empty), and where it listens."""
+    """How to start an engine: argv (no shell), environment (from empty), where it listens."""
 
     argv: tuple[str, ...]
     endpoint: str

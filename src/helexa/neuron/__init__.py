@@ -1,0 +1,1 @@
+"""The agent on each box: starts engines, watches them, serves cortex."""

@@ -21,7 +21,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class OpenHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`execute_request`: the head of a tunnel stream, cortex → neuron. The body follows as bytes."""
+    """`execute_request`: the head of a tunnel stream, cortex → neuron; the body follows."""
 
     request_id: str
     model: str
@@ -113,7 +113,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
 
 
 class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Texts (or token ids) to embed. `encoding_format` is "float" or "base64" (little-endian f32)."""
+    """Texts or token ids to embed. `encoding_format`: "float" or "base64" (little-endian f32)."""
 
     model: str
     input: str | list[str] | list[int] | list[list[int]]

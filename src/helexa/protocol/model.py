@@ -1,4 +1,4 @@
-"""A model as it is asked for (`ModelConfig`), described (`ModelCapability`) and found (`ModelStatus`)."""
+"""A model as it is asked for (config), described (capability) and found (status)."""
 
 import hashlib
 

@@ -18,7 +18,7 @@ class NeuronControl(Protocol):
     async def provision(
         self, command_id: CommandId, command: ProvisioningCommand, cause: str
     ) -> ProvisioningResponse:
-        """Apply a command; the answer says that it was begun or why not. Never raises for a "no"."""
+        """Apply a command; the answer says that it was begun, or why not (never an exception)."""
         ...
 
 

@@ -18,7 +18,8 @@ SERIES_MAX: Final = 500
 LATENCY_S: Final = tuple(0.005 * 2**n for n in range(18))
 # Fine below a second, wide above it: cold starts are part of a first token's time.
 FIRST_TOKEN_S: Final = (
-    0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0,
+    0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0,
+    160.0,
 )  # fmt: skip
 LOAD_S: Final = tuple(float(2**n) * 0.25 for n in range(14))
 TOKENS: Final = tuple(float(4**n) for n in range(11))
