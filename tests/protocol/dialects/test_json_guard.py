@@ -1,0 +1,60 @@
+"""JSON bombs are refused, and what only looks like one is not (reliability S22)."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helexa.protocol.dialects import json_guard
+
+BOMBS = {
+    "depth 65": b"[" * 65 + b"]" * 65,
+    "depth 1,000": b"[" * 1_000,
+    "depth 100,000": b'{"a":' * 100_000,
+    "a number of 5,000 digits": b'{"a":' + b"9" * 5_000 + b"}",
+    "a model twice": b'{"model":"a","model":"b"}',
+    "a model twice, spaced": b'{"model" :"a", "x":[{"model":1}], "model"\n:"b"}',
+    "10,001 keys": b"{" + b",".join(b'"k%d":1' % n for n in range(10_001)) + b"}",
+    "a byte that is not UTF-8": b'{"a":"\xff"}',
+    "a flood of brackets": b"[" + b",".join([b"[]"] * 200_000) + b"]",
+}
+HARMLESS = {
+    "depth 64": b"[" * 64 + b"]" * 64,
+    "brackets in a string": json.dumps({"a": "[{" * 10_000}).encode(),
+    "digits in a string": json.dumps({"a": "9" * 5_000, "b": 'quote " and \\ 1'}).encode(),
+    "a model in a string": json.dumps({"model": "m", "content": '{"model": 1, "model": 2}'}).encode(),
+    "a model in another object": b'{"model":"a","tools":[{"model":"b"}]}',
+    "many tokens": b'{"prompt":[' + b",".join([b"12345"] * 100_000) + b"]}",
+    "text of the world": "{\"a\":\"é 漢 😀\"}".encode(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_is_refused(name: str) -> None:
+    assert json_guard.problem_of(BOMBS[name]) is not None
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_only_looks_like_a_bomb_is_not(name: str) -> None:
+    assert json_guard.problem_of(HARMLESS[name]) is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=30),
+    lambda inner: (
+        st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=8), inner, max_size=5)
+    ),
+    max_leaves=40,
+)  # fmt: skip
+
+
+@given(value=JSON, ascii_only=st.booleans())
+def test_ordinary_json_is_never_refused(value: object, ascii_only: bool) -> None:
+    body = json.dumps(value, ensure_ascii=ascii_only).encode()
+    assert json_guard.problem_of(body) is None
+
+
+@given(body=st.binary(max_size=300))
+def test_any_bytes_get_an_answer(body: bytes) -> None:
+    json_guard.problem_of(body)
