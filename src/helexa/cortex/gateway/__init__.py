@@ -1,0 +1,1 @@
+"""The front door: OpenAI's API in, bytes from neurons out."""

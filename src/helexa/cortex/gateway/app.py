@@ -1,0 +1,138 @@
+"""The gateway, put together: edge, routes and pipeline, with one sweep for all that time does."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from helexa.cortex.gateway.edge.exchange import Exchange
+from helexa.cortex.gateway.edge.limits import Limits as EdgeLimits
+from helexa.cortex.gateway.edge.server import EdgeServer
+from helexa.cortex.gateway.headers import refusal_answer
+from helexa.cortex.gateway.pipeline import Limits, Pipeline, Seams
+from helexa.cortex.gateway.routes import OPERATIONS, Facts, Routes
+from helexa.protocol.errors import ErrorCode, Refusal
+from helexa.protocol.ports import Authenticator
+from helexa.util.clock import Clock
+from helexa.util.errors import describe
+from helexa.util.metrics import Metrics
+from helexa.util.tasks import TaskScope
+
+SWEEP_INTERVAL_S: Final = 0.25
+_DRAIN_POLL_S: Final = 0.02
+
+
+class Gateway:
+    """The front door of one cortex."""
+
+    def __init__(
+        self,
+        seams: Seams,
+        authenticator: Authenticator,
+        settings: Limits,
+        *,
+        edge_limits: EdgeLimits,
+        metrics: Metrics | None,
+        cors_origins: tuple[str, ...],
+        clock: Clock,
+        logger: Any,
+    ) -> None:
+        self.pipeline = Pipeline(seams, authenticator, settings)
+        self._logger = logger
+        self._clock = clock
+        facts = Facts(
+            seams.snapshot,
+            lambda: self.pipeline.draining,
+            metrics.render if metrics is not None else None,
+        )
+        self._routes = Routes(facts, authenticator, cors_origins)
+        self._cors = bool(cors_origins)
+        self._server = EdgeServer(
+            self._handle, admit=self._admit, refuse=self._refuse, limits=edge_limits, clock=clock
+        )
+        self._tasks = TaskScope(self._task_failed)
+
+    async def start(
+        self, sockets: Sequence[socket.socket], ssl_context: ssl.SSLContext | None = None
+    ) -> None:
+        """Serve on sockets that are bound already."""
+        await self._server.start(sockets, ssl_context=ssl_context)
+        self._tasks.start(self._sweep(), "gateway sweep")
+
+    def snapshot_published(self) -> None:
+        """Wake the requests that wait for a model; call it after each new snapshot."""
+        if self.pipeline.held:
+            self.pipeline.wake()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take no new requests and wait for the running ones; what is left then is cut."""
+        self.pipeline.draining = True
+        deadline_s = self._clock.monotonic() + timeout_s
+        while len(self.pipeline) and self._clock.monotonic() < deadline_s:
+            await asyncio.sleep(_DRAIN_POLL_S)
+        self.pipeline.abandon_all("this server is stopping; try again shortly")
+        left_s = max(deadline_s - self._clock.monotonic(), 0.0)
+        await self._server.drain(min(left_s, 1.0))
+
+    async def close(self) -> None:
+        """Close every connection and stop."""
+        await self._tasks.close()
+        await self._server.close()
+
+    # ── what the edge calls ───────────────────────────────────────────────────────────────────
+
+    def _handle(self, exchange: Exchange) -> None:
+        if self._cors:
+            exchange.extra_headers = self._routes.cors_lines(exchange)
+        operation = OPERATIONS.get(exchange.path)
+        if operation is not None and exchange.method == "POST":
+            self._guarded(exchange, lambda: self.pipeline.handle(exchange, operation))
+            return
+        self._guarded(exchange, lambda: self._answer(exchange))
+
+    def _guarded(self, exchange: Exchange, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001  a bug in one request must not end the others
+            self._logger.error(
+                "request_failed", request_id=exchange.request_id, error=describe(error)
+            )
+            if not exchange.answered:
+                because = f"an internal fault; the operator finds it under {exchange.request_id}"
+                refusal = Refusal(ErrorCode.INTERNAL_ERROR, because)
+                exchange.respond(*refusal_answer(refusal, exchange.request_id))
+            else:
+                exchange.abort()
+
+    def _answer(self, exchange: Exchange) -> None:
+        answer = self._routes.answer(exchange)
+        if isinstance(answer, Refusal):
+            answer = refusal_answer(answer, exchange.request_id)
+        exchange.respond(*answer)
+
+    def _admit(self, exchange: Exchange) -> Refusal | None:
+        return self._routes.admit(exchange)
+
+    def _refuse(self, exchange: Exchange | None, refusal: Refusal) -> tuple[int, bytes, bytes]:
+        status, lines, body = refusal_answer(refusal, exchange.request_id if exchange else "")
+        if exchange is not None and refusal.code is ErrorCode.METHOD_NOT_ALLOWED:
+            lines += b"allow: " + self._routes.allowed(exchange.path) + b"\r\n"
+        self._logger.info(
+            "refused",
+            code=refusal.code.value,
+            status=status,
+            because=refusal.because,
+            request_id=exchange.request_id if exchange else "",
+        )
+        return status, lines, body
+
+    # ── time ──────────────────────────────────────────────────────────────────────────────────
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL_S)
+            self.pipeline.sweep()
+
+    def _task_failed(self, name: str, error: BaseException) -> None:
+        self._logger.error("task_failed", task=name, error=describe(error))

@@ -1,0 +1,37 @@
+"""Requests that were sent to a replica and have not ended. Pure, and the gateway's own.
+
+The neuron's reports are up to a heartbeat old; this is exact, but knows only this gateway.
+"""
+
+from helexa.protocol.ids import ModelId, NeuronId
+
+
+class Inflight:
+    """Counts by neuron and model; a replica nobody is using takes no memory."""
+
+    __slots__ = ("_counts", "total")
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[NeuronId, ModelId], int] = {}
+        self.total = 0
+
+    def add(self, neuron_id: NeuronId, model_id: ModelId) -> None:
+        """Count one more request on a replica."""
+        key = (neuron_id, model_id)
+        self._counts[key] = self._counts.get(key, 0) + 1
+        self.total += 1
+
+    def remove(self, neuron_id: NeuronId, model_id: ModelId) -> None:
+        """Count one request less; removing what was not added is a bug (AssertionError)."""
+        key = (neuron_id, model_id)
+        left = self._counts.get(key, 0) - 1
+        assert left >= 0, f"more requests ended on {key} than were sent"
+        self.total -= 1
+        if left:
+            self._counts[key] = left
+        else:
+            del self._counts[key]
+
+    def count(self, neuron_id: NeuronId, model_id: ModelId) -> int:
+        """Return how many requests are on a replica."""
+        return self._counts.get((neuron_id, model_id), 0)

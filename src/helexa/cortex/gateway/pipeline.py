@@ -1,0 +1,301 @@
+"""One request, top to bottom: who, what, where, and off it goes. Answers come back in `relay`.
+
+`handle` never waits. What must wait (a model that is loading) is held as a relay without a
+stream, and woken by the next snapshot; what takes time is looked at by one sweep for all.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import msgspec
+
+from helexa.cortex.gateway.auth import credential_of
+from helexa.cortex.gateway.classify import workload_class
+from helexa.cortex.gateway.edge.exchange import Exchange
+from helexa.cortex.gateway.headers import refusal_answer
+from helexa.cortex.gateway.inflight import Inflight
+from helexa.cortex.gateway.metering import Outcome, Record, outcome_of
+from helexa.cortex.gateway.relay import Relay
+from helexa.cortex.orchestrator.events import ModelWanted, RequestOutcome
+from helexa.cortex.orchestrator.scheduler import RoutingDecision, RoutingRequest, route
+from helexa.cortex.orchestrator.snapshot import FleetSnapshot, Replica
+from helexa.protocol.dialects import openai
+from helexa.protocol.errors import ErrorCode, Refusal
+from helexa.protocol.ids import ModelId, NeuronId
+from helexa.protocol.inference import OpenHead
+from helexa.protocol.ports import Authenticator
+from helexa.protocol.tunnel import Stream, StreamHandler
+from helexa.protocol.workload import Operation
+
+ATTEMPTS_MAX: Final = 2
+"""One retry a request: more would multiply a fleet's trouble by the number of its neurons."""
+_encoder: Final = msgspec.json.Encoder()
+
+
+class Limits(Protocol):
+    """The settings that a request meets (`config.cortex.GatewaySettings`), in seconds."""
+
+    first_byte_timeout_s: float
+    idle_timeout_s: float
+    keepalive_interval_s: float
+    commit_after_s: float
+    hold_for_load_s: float
+    requests_held_max: int
+    requests_in_flight_max: int
+
+
+class OpenStream(Protocol):
+    """Starts a request on a neuron; None where that very connection is gone."""
+
+    def __call__(
+        self, neuron_id: NeuronId, epoch: int, head: bytes, body: bytes, handler: StreamHandler
+    ) -> Stream | None:
+        """Open a stream on the neuron's tunnel."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Seams:
+    """All that the gateway is given by the rest of cortex; it shares nothing else with it."""
+
+    snapshot: Callable[[], FleetSnapshot]
+    report: Callable[[ModelWanted | RequestOutcome], None]
+    open_stream: OpenStream
+    now: Callable[[], float]
+    record: Callable[[Record], None]
+    """Told of every request, once, before its caller sees the end."""
+
+
+class Pipeline:
+    """The way of every inference request."""
+
+    def __init__(self, seams: Seams, authenticator: Authenticator, settings: Limits) -> None:
+        self.settings = settings
+        self.now = seams.now
+        self.inflight = Inflight()
+        self.draining = False
+        self._seams = seams
+        self._authenticator = authenticator
+        self._live: dict[Relay, None] = {}
+        self._held: dict[Relay, None] = {}
+        self._troubled: set[tuple[NeuronId, ModelId]] = set()
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    @property
+    def held(self) -> int:
+        """Return how many requests wait for a model."""
+        return len(self._held)
+
+    # ── the way in ────────────────────────────────────────────────────────────────────────────
+
+    def handle(self, exchange: Exchange, operation: Operation) -> None:
+        """Take one request: authenticate, read, and dispatch or refuse it."""
+        principal = self._authenticator.authenticate(credential_of(exchange.headers))
+        if isinstance(principal, Refusal):
+            self.refuse(exchange, operation, principal)
+            return
+        head = openai.read(operation, exchange.body)
+        if isinstance(head, Refusal):
+            self.refuse(exchange, operation, head)
+            return
+        if self.draining:
+            because = "this server is stopping; try again shortly"
+            self.refuse(exchange, operation, Refusal(ErrorCode.SHUTTING_DOWN, because))
+            return
+        if len(self._live) >= self.settings.requests_in_flight_max:
+            because = f"{len(self._live)} requests are being worked on already"
+            self.refuse(exchange, operation, Refusal(ErrorCode.RATE_LIMIT_EXCEEDED, because))
+            return
+        relay = Relay(self, exchange, head, principal, workload_class(head), self.now())
+        self._live[relay] = None
+        exchange.on_gone = relay.on_gone
+        exchange.on_resume = relay.on_resume
+        self.dispatch(relay)
+
+    def dispatch(self, relay: Relay, otherwise: Refusal | None = None) -> None:
+        """Send a request to the best replica; hold it while its model loads; or refuse it.
+
+        `otherwise` is what a second attempt answers where no other replica is left.
+        """
+        while True:
+            decision = self._route(relay)
+            if isinstance(decision, Refusal):
+                self._hold_or_refuse(relay, decision, otherwise)
+                return
+            relay.attempts += 1
+            if self._send(relay, decision.replica):
+                return
+            lost = Refusal(ErrorCode.UPSTREAM_CONNECTION_ERROR, "the neuron's connection was lost")
+            if relay.attempts >= ATTEMPTS_MAX:
+                relay.fail(lost)
+                return
+            relay.excluded = (*relay.excluded, decision.replica)
+            otherwise = lost
+
+    def _route(self, relay: Relay) -> RoutingDecision | Refusal:
+        request = RoutingRequest(
+            request_id=relay.exchange.request_id,
+            model=relay.head.model,
+            workload_class=relay.workload_class,
+            operation=relay.head.operation,
+            excluded=relay.excluded,
+        )
+        return route(request, self._seams.snapshot(), self._sent)
+
+    def _sent(self, replica: Replica) -> int:
+        return self.inflight.count(replica.neuron_id, replica.model_id)
+
+    def _send(self, relay: Relay, replica: Replica) -> bool:
+        head = relay.head
+        exchange = relay.exchange
+        lead = OpenHead(
+            request_id=exchange.request_id,
+            model=replica.model_id,
+            operation=head.operation,
+            stream=head.stream,
+            include_usage=head.include_usage,
+            traceparent=exchange.headers.get(b"traceparent", b"")[:128].decode("ascii", "ignore"),
+            principal=relay.principal.key_id,
+        )
+        stream = self._seams.open_stream(
+            replica.neuron_id, replica.epoch, _encoder.encode(lead), exchange.body, relay
+        )
+        if stream is None:
+            return False
+        self.inflight.add(replica.neuron_id, replica.model_id)
+        relay.sent(replica, stream)
+        return True
+
+    # ── waiting for a model ───────────────────────────────────────────────────────────────────
+
+    def _hold_or_refuse(self, relay: Relay, refusal: Refusal, otherwise: Refusal | None) -> None:
+        limit_s = self.settings.hold_for_load_s
+        if refusal.code is not ErrorCode.MODEL_LOADING or limit_s <= 0:
+            relay.fail(otherwise or refusal)
+            return
+        if relay not in self._held:
+            if len(self._held) >= self.settings.requests_held_max:
+                because = f"{len(self._held)} requests wait for models already"
+                relay.fail(Refusal(ErrorCode.RATE_LIMIT_EXCEEDED, because))
+                return
+            model_id = self._seams.snapshot().names.get(relay.head.model or "")
+            if model_id is not None:
+                self._seams.report(ModelWanted(model_id, cause=relay.exchange.request_id))
+            relay.held_until_s = relay.started_s + limit_s
+            self._held[relay] = None
+
+    def wake(self) -> None:
+        """A new snapshot is out: look at every held request again."""
+        for relay in list(self._held):
+            if not relay.over:
+                self._retry_held(relay)
+
+    def _retry_held(self, relay: Relay) -> None:
+        self.dispatch(relay)
+        if relay.stream is not None or relay.over:
+            self._held.pop(relay, None)
+            relay.held_until_s = None
+
+    def expire_held(self, relay: Relay) -> None:
+        """A request waited for its model as long as is allowed."""
+        self._held.pop(relay, None)
+        relay.held_until_s = None
+        waited_s = self.settings.hold_for_load_s
+        because = f"the model is still loading after {waited_s:g} s; try again later"
+        relay.fail(Refusal(ErrorCode.MODEL_LOADING, because))
+
+    # ── the way out ───────────────────────────────────────────────────────────────────────────
+
+    def broken(self, relay: Relay, refusal: Refusal, *, retry: bool) -> None:
+        """A neuron gave a request up: try another replica once, else tell the caller."""
+        replica = relay.replica
+        assert replica is not None, "a stream without a replica was reset"
+        if outcome_of(refusal) is Outcome.UPSTREAM_ERROR:
+            self._note_trouble(relay, replica)
+        if not retry or relay.attempts >= ATTEMPTS_MAX:
+            relay.fail(refusal)
+            return
+        self.inflight.remove(replica.neuron_id, replica.model_id)
+        relay.leave_for_retry()
+        self.dispatch(relay, refusal)
+
+    def _note_trouble(self, relay: Relay, replica: Replica) -> None:
+        self._troubled.add((replica.neuron_id, replica.model_id))
+        latency_ms = (self.now() - relay.started_s) * 1e3
+        request_id = relay.exchange.request_id
+        self._seams.report(
+            RequestOutcome(replica.neuron_id, replica.model_id, False, latency_ms, request_id)
+        )
+
+    def conclude(self, relay: Relay) -> None:
+        """Book a request; called once for each relay, before its caller sees the end."""
+        self._live.pop(relay, None)
+        self._held.pop(relay, None)
+        replica = relay.replica
+        now_s = self.now()
+        duration_ms = (now_s - relay.started_s) * 1e3
+        if replica is not None:
+            self.inflight.remove(replica.neuron_id, replica.model_id)
+            key = (replica.neuron_id, replica.model_id)
+            if self._troubled and relay.outcome is Outcome.OK and key in self._troubled:
+                self._troubled.discard(key)
+                cause = relay.exchange.request_id
+                self._seams.report(RequestOutcome(*key, True, duration_ms, cause))
+        first_s = relay.first_byte_s
+        self._seams.record(
+            Record(
+                relay.exchange.request_id,
+                relay.head.operation,
+                relay.principal.key_id,
+                relay.model_id,
+                replica.neuron_id if replica is not None else "",
+                relay.head.stream,
+                relay.status,
+                relay.outcome,
+                relay.code,
+                duration_ms,
+                None if first_s is None else (first_s - relay.started_s) * 1e3,
+                relay.bytes_out,
+                relay.trailer,
+                relay.attempts,
+            )
+        )
+
+    def refuse(self, exchange: Exchange, operation: Operation, refusal: Refusal) -> None:
+        """Answer a request that never became a relay, and book it as refused."""
+        self._seams.record(
+            Record(
+                request_id=exchange.request_id,
+                operation=operation,
+                key_id="",
+                model="",
+                neuron="",
+                stream=False,
+                status=refusal.status,
+                outcome=outcome_of(refusal),
+                code=refusal.code.value,
+                duration_ms=0.0,
+                first_byte_ms=None,
+                bytes_out=0,
+                trailer=None,
+                attempts=0,
+            )
+        )
+        exchange.respond(*refusal_answer(refusal, exchange.request_id))
+
+    # ── time and the end ──────────────────────────────────────────────────────────────────────
+
+    def sweep(self) -> None:
+        """Look at every request once: commits, keepalives, timeouts."""
+        now_s = self.now()
+        for relay in list(self._live):
+            if not relay.over:
+                relay.tick(now_s)
+
+    def abandon_all(self, because: str) -> None:
+        """End every request that is still running; for the end of a drain."""
+        for relay in list(self._live):
+            relay.abandon(Refusal(ErrorCode.SHUTTING_DOWN, because))
