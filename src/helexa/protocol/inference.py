@@ -116,7 +116,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     """Texts or token ids to embed. `encoding_format`: "float" or "base64" (little-endian f32)."""
 
     model: str
-    input: str | list[str] | list[int] | list[list[int]]
+    input: str | list[str | int | list[int]]
     encoding_format: str = "float"
     dimensions: int | None = None
 

@@ -23,7 +23,7 @@ HARMLESS = {
     "depth 64": b"[" * 64 + b"]" * 64,
     "brackets in a string": json.dumps({"a": "[{" * 10_000}).encode(),
     "digits in a string": json.dumps({"a": "9" * 5_000, "b": 'quote " and \\ 1'}).encode(),
-    "a model in a string": json.dumps({"model": "m", "content": '{"model": 1, "model": 2}'}).encode(),
+    "a model in a string": json.dumps({"model": "m", "text": '{"model": 1, "model": 2}'}).encode(),
     "a model in another object": b'{"model":"a","tools":[{"model":"b"}]}',
     "many tokens": b'{"prompt":[' + b",".join([b"12345"] * 100_000) + b"]}",
     "text of the world": "{\"a\":\"é 漢 😀\"}".encode(),

@@ -3,13 +3,13 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from helexa.cortex.gateway.edge.exchange import Exchange
 from helexa.cortex.gateway.edge.limits import Limits as EdgeLimits
 from helexa.cortex.gateway.edge.server import EdgeServer
-from helexa.cortex.gateway.headers import refusal_answer
+from helexa.cortex.gateway.headers import extra_lines, refusal_answer
 from helexa.cortex.gateway.pipeline import Limits, Pipeline, Seams
 from helexa.cortex.gateway.routes import OPERATIONS, Facts, Routes
 from helexa.protocol.errors import ErrorCode, Refusal
@@ -84,32 +84,16 @@ class Gateway:
 
     def _handle(self, exchange: Exchange) -> None:
         if self._cors:
-            exchange.extra_headers = self._routes.cors_lines(exchange)
+            exchange.context = self._routes.cors_lines(exchange)
         operation = OPERATIONS.get(exchange.path)
         if operation is not None and exchange.method == "POST":
-            self._guarded(exchange, lambda: self.pipeline.handle(exchange, operation))
+            self.pipeline.handle(exchange, operation)
             return
-        self._guarded(exchange, lambda: self._answer(exchange))
-
-    def _guarded(self, exchange: Exchange, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except Exception as error:  # noqa: BLE001  a bug in one request must not end the others
-            self._logger.error(
-                "request_failed", request_id=exchange.request_id, error=describe(error)
-            )
-            if not exchange.answered:
-                because = f"an internal fault; the operator finds it under {exchange.request_id}"
-                refusal = Refusal(ErrorCode.INTERNAL_ERROR, because)
-                exchange.respond(*refusal_answer(refusal, exchange.request_id))
-            else:
-                exchange.abort()
-
-    def _answer(self, exchange: Exchange) -> None:
         answer = self._routes.answer(exchange)
         if isinstance(answer, Refusal):
             answer = refusal_answer(answer, exchange.request_id)
-        exchange.respond(*answer)
+        status, lines, body = answer
+        exchange.respond(status, lines + extra_lines(exchange), body)
 
     def _admit(self, exchange: Exchange) -> Refusal | None:
         return self._routes.admit(exchange)

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from helexa.cortex.gateway.edge.exchange import Exchange
 from helexa.protocol.errors import CODES, ErrorCode, Refusal, envelope
 
 JSON: Final = b"content-type: application/json\r\n"
@@ -39,3 +40,8 @@ def relayed_lines(content_type: str, retry_after_s: int | None) -> bytes:
     if retry_after_s is not None:
         lines += b"retry-after: %d\r\n" % retry_after_s
     return lines
+
+
+def extra_lines(exchange: Exchange) -> bytes:
+    """Return the lines that the routes noted for this request's answer (CORS), b"" for none."""
+    return exchange.context if isinstance(exchange.context, bytes) else b""

@@ -13,7 +13,7 @@ import msgspec
 from helexa.cortex.gateway.auth import credential_of
 from helexa.cortex.gateway.classify import workload_class
 from helexa.cortex.gateway.edge.exchange import Exchange
-from helexa.cortex.gateway.headers import refusal_answer
+from helexa.cortex.gateway.headers import extra_lines, refusal_answer
 from helexa.cortex.gateway.inflight import Inflight
 from helexa.cortex.gateway.metering import Outcome, Record, outcome_of
 from helexa.cortex.gateway.relay import Relay
@@ -284,7 +284,8 @@ class Pipeline:
                 attempts=0,
             )
         )
-        exchange.respond(*refusal_answer(refusal, exchange.request_id))
+        status, lines, body = refusal_answer(refusal, exchange.request_id)
+        exchange.respond(status, lines + extra_lines(exchange), body)
 
     # ── time and the end ──────────────────────────────────────────────────────────────────────
 

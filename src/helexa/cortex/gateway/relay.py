@@ -162,10 +162,11 @@ class Relay:
         self.bytes_out = len(body)
         self._conclude(outcome_of_status(response.status))
         if self._committed:
-            exchange.cut(b"data: " + body.replace(b"\n", b" ") + b"\n\n")
+            # The status is out already: the engine's refusal goes the way of every late error.
+            self._break_off(b"data: " + body.replace(b"\n", b" ") + b"\n\n")
             return
         lines = headers.relayed_lines(response.content_type, response.retry_after_s)
-        exchange.respond(response.status, lines, body)
+        exchange.respond(response.status, lines + headers.extra_lines(exchange), body)
 
     def on_reset(self, payload: bytes) -> None:
         """Try elsewhere where nothing was done yet, else tell the caller that it is broken."""
@@ -245,13 +246,12 @@ class Relay:
         request_id = self.exchange.request_id
         if self._committed:
             self._conclude(outcome_of(refusal))
-            event = openai.error_event(refusal, request_id)
-            self.exchange.cut(event if self._at_boundary else b"\n\n" + event)
+            self._break_off(openai.error_event(refusal, request_id))
             return
         self.status = refusal.status
         self._conclude(outcome_of(refusal))
         status, lines, body = headers.refusal_answer(refusal, request_id)
-        self.exchange.respond(status, lines, body)
+        self.exchange.respond(status, lines + headers.extra_lines(self.exchange), body)
 
     def abandon(self, refusal: Refusal) -> None:
         """End with an error because of us: the neuron is told to stop, too."""
@@ -269,7 +269,13 @@ class Relay:
         content_type = "text/event-stream" if response is None else response.content_type
         self._committed = True
         self.status = 200
-        self.exchange.start(200, headers.relayed_lines(content_type, None))
+        lines = headers.relayed_lines(content_type, None)
+        self.exchange.start(200, lines + headers.extra_lines(self.exchange))
+
+    def _break_off(self, event: bytes) -> None:
+        """Send the error event and cut the connection: every SDK takes a clean end for success."""
+        self.exchange.write(event if self._at_boundary else b"\n\n" + event)
+        self.exchange.abort()
 
     def _leave(self, payload: bytes) -> None:
         stream, self.stream = self.stream, None
