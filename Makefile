@@ -1,0 +1,63 @@
+# What a contributor does, one word each. `make up` is only `pip install` and `helexa up`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SEEDS ?= 20000
+.DEFAULT_GOAL := help
+
+.PHONY: help up install develop test lint types soak bench lock docs clean
+
+help: ## list these words
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# A stamp file per environment: installing again costs nothing until the pins or sources change.
+$(VENV)/installed: requirements/run.lock pyproject.toml
+	@echo "installing helexa into $(VENV) …" >&2
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/developed: $(VENV)/installed requirements/develop.lock
+	@echo "installing what the tests need …" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/develop.lock
+	@touch $@
+
+install: $(VENV)/installed ## helexa and its default engine, in .venv
+
+develop: $(VENV)/developed ## what the tests and linters need, too
+
+up: install ## a cortex, a neuron and a small model, here and now
+	@$(BIN)/helexa up
+
+test: develop lint types ## everything: lint, types, contracts and all tests
+	$(BIN)/python -m pytest
+
+lint: develop
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: develop
+	$(BIN)/mypy
+
+soak: develop ## long runs: coverage-guided fuzzing, many seeds
+	$(BIN)/python -m tests.soak
+
+bench: develop ## measure the gateway beside nginx and a bare backend (needs gcc and nginx)
+	$(BIN)/python -m bench.run
+
+docs: develop ## write the generated pages again
+	$(BIN)/python -m helexa.cli.manual docs
+
+lock: develop ## pin every dependency again, with hashes
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header \
+	  --no-emit-index-url --extra llama --extra hub pyproject.toml requirements/build.in \
+	  -o requirements/run.lock
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header \
+	  --no-emit-index-url --extra dev pyproject.toml requirements/build.in \
+	  -o requirements/develop.lock
+
+clean: ## remove what can be made again
+	rm -rf $(VENV) .make bench/build bench/results .pytest_cache .mypy_cache .ruff_cache
