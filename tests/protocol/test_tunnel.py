@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helexa.protocol import tunnel as t
+from helexa.protocol import tunnel_frames as t
 from helexa.protocol.tunnel import Stream, Tunnel, TunnelError
 
 

@@ -30,206 +30,33 @@ whole messages does not need.
 
 from collections import deque
 from collections.abc import Callable
-from struct import Struct
-from typing import Final, Protocol
 
-OPEN: Final = 1
-DATA: Final = 2
-HEAD: Final = 3
-END: Final = 4
-RESET: Final = 5
-WINDOW: Final = 6
-WHOLE: Final = 7
+from helexa.protocol.tunnel_frames import (
+    BACKLOG_LOW_BYTES,
+    DATA,
+    END,
+    HEAD,
+    HEADER_BYTES,
+    KINDS,
+    MESSAGE_BYTES,
+    OPEN,
+    RESET,
+    STREAMS_MAX,
+    TURN_BYTES,
+    U16,
+    U32,
+    WHOLE,
+    WINDOW,
+    WINDOW_BYTES,
+    StreamHandler,
+    TunnelError,
+    pack_header,
+    unpack_header,
+)
+from helexa.protocol.tunnel_stream import Stream
 
-WINDOW_BYTES: Final = 256 * 1024
-PAYLOAD_BYTES_MAX: Final = 65_535
-MESSAGE_BYTES: Final = 256 * 1024
-"""A message is closed once it has this many bytes; the largest is one frame longer."""
-DIRECT_BYTES: Final = 64 * 1024
-TURN_BYTES: Final = 16 * 1024
-BACKLOG_HIGH_BYTES: Final = 64 * 1024
-BACKLOG_LOW_BYTES: Final = 16 * 1024
-STREAMS_MAX: Final = 65_536
-_GIVE_BACK_BYTES: Final = WINDOW_BYTES // 2
+__all__ = ["Stream", "StreamHandler", "Tunnel", "TunnelError"]
 
-_HEADER: Final = Struct(">BIH")
-_U16: Final = Struct(">H")
-_U32: Final = Struct(">I")
-_HEADER_BYTES: Final = _HEADER.size
-_pack_header = _HEADER.pack
-_unpack_header = _HEADER.unpack_from
-
-
-class TunnelError(Exception):
-    """The peer broke the rules of the tunnel; the connection must be closed."""
-
-
-class StreamHandler(Protocol):
-    """The consumer of one stream; called from `receive` or `take`, it must not block."""
-
-    def on_head(self, payload: bytes) -> None:
-        """Take the head of the answer."""
-        ...
-
-    def on_data(self, data: bytes) -> None:
-        """Take bytes of the body; call `Stream.consumed` once they are out of memory."""
-        ...
-
-    def on_end(self, payload: bytes) -> None:
-        """Take the trailer (cortex), or learn that the body is complete (neuron)."""
-        ...
-
-    def on_reset(self, payload: bytes) -> None:
-        """Learn that the stream is over without an answer."""
-        ...
-
-    def on_writable(self) -> None:
-        """Learn that the backlog is low again after `Stream.congested` was true."""
-        ...
-
-
-class Stream:
-    """One request and its answer. Made by `Tunnel.open` or given to `accept`."""
-
-    __slots__ = (
-        "_congested", "_credit", "_ending", "_queue", "_ready", "_receivable", "_taken", "_tunnel",
-        "backlog_bytes", "handler", "id", "over",
-    )  # fmt: skip
-
-    def __init__(self, tunnel: "Tunnel", number: int) -> None:
-        self._tunnel = tunnel
-        self.id = number
-        self.handler: StreamHandler = _NOBODY
-        self.over = False
-        """Nothing more will come or go."""
-        self.backlog_bytes = 0
-        """Bytes accepted for sending that are still in memory here."""
-        self._queue: deque[tuple[int, bytes]] | None = None
-        self._ready = False
-        self._ending = False
-        self._congested = False
-        self._credit = WINDOW_BYTES
-        self._receivable = WINDOW_BYTES
-        self._taken = 0
-
-    @property
-    def congested(self) -> bool:
-        """The peer takes less than is given: stop until `on_writable`."""
-        return self._congested
-
-    def send_head(self, payload: bytes) -> None:
-        """Send the head of the answer; raises ValueError past 65,535 bytes."""
-        self._send(HEAD, payload)
-
-    def send_data(self, data: bytes) -> None:
-        """Send bytes of the body, any number of them; what has no credit yet waits here."""
-        if len(data) <= PAYLOAD_BYTES_MAX:
-            self._send(DATA, data)
-            return
-        view = memoryview(data)
-        for start in range(0, len(data), PAYLOAD_BYTES_MAX):
-            self._send(DATA, bytes(view[start : start + PAYLOAD_BYTES_MAX]))
-
-    def send_end(self, payload: bytes = b"") -> None:
-        """Say that the body is complete; on the accepting side the stream is over with it."""
-        if not self._ending and not self.over:
-            self._send(END, payload)
-            self._ending = True
-
-    def reset(self, payload: bytes = b"") -> None:
-        """End the stream at once, unsent bytes included. Nothing happens if it is over."""
-        if self.over:
-            return
-        self._tunnel._forget(self)
-        self._tunnel._put(RESET, self.id, payload[:PAYLOAD_BYTES_MAX])
-
-    def consumed(self, byte_count: int) -> None:
-        """Tell that received bytes are out of memory, so that the peer may send more."""
-        taken = self._taken + byte_count
-        if taken < _GIVE_BACK_BYTES:
-            self._taken = taken
-            return
-        self._taken = 0
-        if not self.over:
-            self._receivable += taken
-            self._tunnel._put(WINDOW, self.id, _U32.pack(taken))
-
-    def _send(self, kind: int, payload: bytes) -> None:
-        if self.over or self._ending:
-            return
-        size = len(payload)
-        if size > PAYLOAD_BYTES_MAX:
-            raise ValueError(f"{size} bytes do not fit a frame of {PAYLOAD_BYTES_MAX}")
-        tunnel = self._tunnel
-        if not self._queue and tunnel._out_bytes < DIRECT_BYTES:
-            if kind != DATA:
-                tunnel._put(kind, self.id, payload)
-                if kind == END and tunnel.accepts:
-                    tunnel._forget(self)
-                return
-            if size <= self._credit:
-                self._credit -= size
-                tunnel._put(DATA, self.id, payload)
-                return
-        if self._queue is None:
-            self._queue = deque()
-        self._queue.append((kind, payload))
-        self.backlog_bytes += size
-        if self.backlog_bytes > BACKLOG_HIGH_BYTES:
-            self._congested = True
-        if not self._ready and (self._credit or kind != DATA):
-            tunnel._make_ready(self)
-
-    def _turn(self, out: list[bytes]) -> int:
-        """Move up to `TURN_BYTES` of the queue to `out`; return the bytes moved."""
-        queue = self._queue
-        moved = 0
-        while queue and moved < TURN_BYTES:
-            kind, payload = queue[0]
-            size = len(payload)
-            if kind == DATA and (size > self._credit or size > TURN_BYTES):
-                allowed = min(self._credit, TURN_BYTES)
-                if not allowed:
-                    break
-                queue[0] = (DATA, payload[allowed:])
-                payload, size = payload[:allowed], allowed
-            else:
-                queue.popleft()
-            if kind == DATA:
-                self._credit -= size
-            self.backlog_bytes -= size
-            out.append(_pack_header(kind, self.id, size))
-            out.append(payload)
-            moved += _HEADER_BYTES + size
-            if kind == END and self._tunnel.accepts:
-                self._tunnel._forget(self)
-        return moved
-
-    def _can_go(self) -> bool:
-        queue = self._queue
-        return bool(queue) and (self._credit > 0 or queue[0][0] != DATA)  # type: ignore[index]
-
-
-class _Nobody:
-    """The handler of a stream whose consumer is gone."""
-
-    def on_head(self, payload: bytes) -> None:
-        """Ignore it."""
-
-    def on_data(self, data: bytes) -> None:
-        """Ignore it."""
-
-    def on_end(self, payload: bytes) -> None:
-        """Ignore it."""
-
-    def on_reset(self, payload: bytes) -> None:
-        """Ignore it."""
-
-    def on_writable(self) -> None:
-        """Ignore it."""
-
-
-_NOBODY: Final[StreamHandler] = _Nobody()
 Accept = Callable[[Stream, bytes], StreamHandler]
 
 
@@ -272,7 +99,7 @@ class Tunnel:
         stream = Stream(self, number)
         stream.handler = handler
         self._streams[number] = stream
-        lead = _U16.pack(len(head)) + head
+        lead = U16.pack(len(head)) + head
         if len(lead) + len(body) <= TURN_BYTES:
             stream._credit -= len(body)
             stream._ending = True
@@ -288,10 +115,10 @@ class Tunnel:
         offset, length = 0, len(message)
         streams = self._streams
         while offset < length:
-            if length - offset < _HEADER_BYTES:
+            if length - offset < HEADER_BYTES:
                 raise TunnelError(f"{length - offset} bytes are no frame header")
-            kind, number, size = _unpack_header(message, offset)
-            offset += _HEADER_BYTES
+            kind, number, size = unpack_header(message, offset)
+            offset += HEADER_BYTES
             end = offset + size
             if end > length:
                 raise TunnelError(
@@ -310,7 +137,7 @@ class Tunnel:
                 self._opened(number, message[offset:end], whole=kind == WHOLE)
             elif stream is not None:
                 self._control(kind, stream, message[offset:end])
-            elif not 0 < number <= self._last_number or kind not in _KINDS:
+            elif not 0 < number <= self._last_number or kind not in KINDS:
                 raise TunnelError(f"a frame of type {kind} for stream {number}, which never was")
             offset = end
 
@@ -362,14 +189,14 @@ class Tunnel:
             raise TunnelError("a stream was opened towards the end that opens them")
         if number != self._last_number + 1:
             raise TunnelError(f"stream {number} was opened after {self._last_number}")
-        if len(payload) < 2 or len(payload) < 2 + _U16.unpack_from(payload)[0]:
+        if len(payload) < 2 or len(payload) < 2 + U16.unpack_from(payload)[0]:
             raise TunnelError(f"the head of stream {number} is cut short")
         if len(self._streams) >= STREAMS_MAX:
             raise TunnelError(f"more than {STREAMS_MAX} streams are open")
         self._last_number = number
         stream = Stream(self, number)
         self._streams[number] = stream
-        body_at = 2 + _U16.unpack_from(payload)[0]
+        body_at = 2 + U16.unpack_from(payload)[0]
         body = payload[body_at:]
         stream._receivable -= len(body)
         try:
@@ -394,7 +221,7 @@ class Tunnel:
         elif kind == WINDOW:
             if len(payload) != 4:
                 raise TunnelError(f"a window of {len(payload)} bytes is not a number")
-            stream._credit += _U32.unpack(payload)[0]
+            stream._credit += U32.unpack(payload)[0]
             if stream._credit > WINDOW_BYTES:
                 raise TunnelError(f"stream {stream.id} was given more credit than its window")
             if not stream._ready and stream._can_go():
@@ -422,9 +249,9 @@ class Tunnel:
         if self.closed:
             return
         size = len(payload)
-        self._out.append(_pack_header(kind, number, size))
+        self._out.append(pack_header(kind, number, size))
         self._out.append(payload)
-        self._out_bytes += _HEADER_BYTES + size
+        self._out_bytes += HEADER_BYTES + size
         if self._asleep:
             self._asleep = False
             self._wake()
@@ -446,6 +273,3 @@ class Tunnel:
         self._out = out[count:]
         self._out_bytes -= size
         return b"".join(out[:count])
-
-
-_KINDS: Final = frozenset({OPEN, DATA, HEAD, END, RESET, WINDOW, WHOLE})

@@ -227,7 +227,13 @@ class Pipeline:
         latency_ms = (self.now() - relay.started_s) * 1e3
         request_id = relay.exchange.request_id
         self._seams.report(
-            RequestOutcome(replica.neuron_id, replica.model_id, False, latency_ms, request_id)
+            RequestOutcome(
+                replica.neuron_id,
+                replica.model_id,
+                ok=False,
+                latency_ms=latency_ms,
+                cause=request_id,
+            )
         )
 
     def conclude(self, relay: Relay) -> None:
@@ -243,7 +249,9 @@ class Pipeline:
             if self._troubled and relay.outcome is Outcome.OK and key in self._troubled:
                 self._troubled.discard(key)
                 cause = relay.exchange.request_id
-                self._seams.report(RequestOutcome(*key, True, duration_ms, cause))
+                self._seams.report(
+                    RequestOutcome(*key, ok=True, latency_ms=duration_ms, cause=cause)
+                )
         first_s = relay.first_byte_s
         self._seams.record(
             Record(
