@@ -129,14 +129,23 @@ static void write_body(FILE *into, const struct load_options *options)
     fputc('}', into);
 }
 
+/* A stream that writes to memory; `text` is valid once it is closed. */
+static FILE *open_text(char **text, size_t *length)
+{
+    FILE *into = open_memstream(text, length);
+    if (into == NULL)
+        die("open_memstream");
+    return into;
+}
+
 const char *build_request(const struct load_options *options, size_t *length)
 {
     char *body, *request;
     size_t body_length;
-    FILE *into = open_memstream(&body, &body_length);
+    FILE *into = open_text(&body, &body_length);
     write_body(into, options);
     fclose(into);
-    into = open_memstream(&request, length);
+    into = open_text(&request, length);
     fprintf(into,
             "POST %s HTTP/1.1\r\n"
             "Host: 127.0.0.1:%d\r\n"

@@ -37,7 +37,7 @@ class Figures:
     held: float | None = None
     gateway_rss_mib: float | None = None
     neuron_rss_mib: float | None = None
-    gateway_kib_per_stream: float | None = None  # growth while the streams were opened
+    gateway_kib_per_stream: float | None = None  # growth since the gateway was fresh
     not_released: float | None = None  # streams the backend still served 30 s after clients left
     stolen: float = 0.0  # share of the machine that the hypervisor gave to others
     foreign: float = 0.0  # share of the machine used by processes that are not ours
@@ -66,11 +66,18 @@ class Measurer:
         self._mock = mock
         self._cores = cores
         self._machine = Machine()
+        self._idle_rss_mib: dict[int, float] = {}  # by process id
+
+    def remember_idle_memory(self, process: PinnedProcess | None) -> float | None:
+        """Return the memory a process had when it was first seen, best before any load."""
+        if process is None:
+            return None
+        return self._idle_rss_mib.setdefault(process.process_id, process.rss_mib())
 
     def measure(self, scenario: Scenario, target: Target, timing: Timing) -> Figures:
         """Send the scenario's load to the target once."""
         memory: dict[str, float | None] = {}
-        before_rss_mib = _rss_mib(target.gateway)
+        idle_rss_mib = self.remember_idle_memory(target.gateway)
 
         def read_memory() -> None:
             time.sleep(timing.hold_s / 2)
@@ -95,7 +102,7 @@ class Measurer:
             "faults": _faults(run, scenario),
         }
         if scenario.kind is Kind.HOLD:
-            values |= _memory_figures(run, memory, before_rss_mib)
+            values |= _memory_figures(run, memory, idle_rss_mib)
             values["not_released"] = float(self._wait_until_released())
         else:
             values |= _speed_figures(run, scenario.kind)
@@ -168,14 +175,14 @@ def _cost_figures(
 
 
 def _memory_figures(
-    run: LoadRun, memory: dict[str, float | None], before_rss_mib: float | None
+    run: LoadRun, memory: dict[str, float | None], idle_rss_mib: float | None
 ) -> dict[str, float | None]:
     """Return the memory read while the streams were held."""
     figures = dict(memory)
     held = run.report["holding"]
     figures["held"] = held
     holding_rss_mib = memory.get("gateway_rss_mib")
-    if holding_rss_mib is not None and before_rss_mib is not None and held > 0:
-        grown_kib = (holding_rss_mib - before_rss_mib) * KIB_PER_MIB
+    if holding_rss_mib is not None and idle_rss_mib is not None and held > 0:
+        grown_kib = (holding_rss_mib - idle_rss_mib) * KIB_PER_MIB
         figures["gateway_kib_per_stream"] = grown_kib / held
     return figures

@@ -156,6 +156,8 @@ def measure_all(
     if options.duration is not None:
         timing = Timing(options.duration, timing.warmup_s, timing.hold_s)
     rounds = options.rounds or (1 if options.quick else 3)
+    for target in targets:
+        measurer.remember_idle_memory(target.gateway)
     for scenario in chosen:
         # Nothing stands between the load tool and the mock, so there is no memory to read.
         taking_part = [
@@ -203,7 +205,7 @@ def write_json(file: Path, session: Session, options: argparse.Namespace) -> Non
     """Write every run, the medians and the goals."""
     medians = session.medians()
     document = {
-        "machine": {"processor": platform.processor(), "kernel": platform.release()},
+        "machine": {"processor": platform.machine(), "kernel": platform.release()},
         "cores": {"gateway": options.gateway_core, "rest": options.other_core},
         "medians": {
             scenario: {target: figures.as_dict() for target, figures in targets.items()}
@@ -263,4 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except (ToolError, TargetUnavailableError) as error:
+        sys.exit(f"bench: {error}")

@@ -15,7 +15,7 @@ from bench.processes import pinned
 
 BENCH_DIR = Path(__file__).resolve().parent
 BUILD_DIR = BENCH_DIR / "build"
-COMPILER_FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror")
+COMPILER_FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra")
 SOURCES: Mapping[str, tuple[str, ...]] = {
     "load": ("load.c", "load_options.c", "response.c", "samples.c", "stream_check.c"),
     "mock": ("mock.c", "mock_text.c"),
@@ -42,9 +42,14 @@ def _is_fresh(program: Path) -> bool:
     return all(source.stat().st_mtime < built_at for source in BENCH_DIR.glob("*.[ch]"))
 
 
+def find_compiler() -> str | None:
+    """Return the C compiler, None when there is none."""
+    return shutil.which("gcc") or shutil.which("cc")
+
+
 def build_tools(directory: Path = BUILD_DIR) -> Tools:
     """Compile what is missing or out of date."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
+    compiler = find_compiler()
     if compiler is None:
         raise ToolError("the bench needs a C compiler: neither gcc nor cc is installed")
     directory.mkdir(parents=True, exist_ok=True)

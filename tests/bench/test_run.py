@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 from bench.scenarios import QUICK, SCENARIOS, Scenario
-from bench.tools import BENCH_DIR
+from bench.tools import BENCH_DIR, find_compiler
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the tools need epoll")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or find_compiler() is None,
+    reason="the tools need epoll and a C compiler",
+)
 
 
 def test_one_scenario_is_measured_and_written_as_json(tmp_path: Path) -> None:

@@ -14,12 +14,15 @@ from typing import Any
 import pytest
 from bench.processes import PinnedProcess, free_port
 from bench.targets import request
-from bench.tools import Tools, build_tools, run_load
+from bench.tools import Tools, build_tools, find_compiler, run_load
 
 EVENTS = 5
 MEASURE_S = 0.3
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the tools need epoll")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or find_compiler() is None,
+    reason="the tools need epoll and a C compiler",
+)
 
 
 @pytest.fixture(scope="module")
