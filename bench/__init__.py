@@ -1,0 +1,1 @@
+"""The speed bench: a load tool and a mock backend in C, and the harness that runs them."""
