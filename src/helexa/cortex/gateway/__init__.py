@@ -1,0 +1,1 @@
+"""The OpenAI-compatible front door: HTTP on one side, the fleet on the other."""
