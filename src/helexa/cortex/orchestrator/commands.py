@@ -1,9 +1,12 @@
 """What the orchestrator can ask for. Values only; `control_plane.dispatch` carries them out."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from helexa.protocol.control import ProvisioningCommand
 from helexa.protocol.ids import CommandId, ModelId, NeuronId
+
+UNISSUED: Final = CommandId("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +28,13 @@ class CloseConnection:
 
 @dataclass(frozen=True, slots=True)
 class Provision:
-    """Send one provisioning command; `command_id` is empty until the fleet has issued it."""
+    """Send one provisioning command; `command_id` is UNISSUED until the fleet has issued it."""
 
     neuron_id: NeuronId
     model_id: ModelId
     command: ProvisioningCommand
     cause: str = ""
-    command_id: CommandId = CommandId("")
+    command_id: CommandId = UNISSUED
     connection: int = 0
 
 

@@ -77,9 +77,7 @@ class Holder:
     """When another process last took the id over from a live connection."""
 
 
-def refuse_takeover(
-    holder: Holder, epoch: int, now: float, policy: LivenessPolicy
-) -> str | None:
+def refuse_takeover(holder: Holder, epoch: int, now: float, policy: LivenessPolicy) -> str | None:
     """Say why a newcomer with `epoch` may not have the holder's id, or None if it may.
 
     The same epoch is the same process on a new connection: its old socket is a leftover.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from helexa.cortex.orchestrator.liveness import NeuronState
 from helexa.cortex.orchestrator.snapshot import Instance, NeuronView
-from helexa.protocol.control import LoadModel
+from helexa.protocol.control import UnloadModel
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.model import ModelConfig
@@ -71,7 +71,7 @@ def booked_bytes(neuron: NeuronView, models: dict[ModelId, int]) -> int:
     """
     total = 0
     for model_id, instance in neuron.instances.items():
-        if instance.state in _HOLDING or instance.recovering or _is_loading(instance):
+        if instance.state in _HOLDING or instance.recovering or _is_coming(instance):
             total += need_on(instance, models.get(model_id, 0))
     return total
 
@@ -86,8 +86,9 @@ def need_on(instance: Instance, elsewhere_bytes: int) -> int:
     return elsewhere_bytes
 
 
-def _is_loading(instance: Instance) -> bool:
-    return instance.pending is not None and isinstance(instance.pending.command, LoadModel)
+def _is_coming(instance: Instance) -> bool:
+    pending = instance.pending
+    return pending is not None and not isinstance(pending.command, UnloadModel)
 
 
 def needs_of_models(neurons: Iterable[NeuronView]) -> dict[ModelId, int]:
@@ -118,7 +119,11 @@ def place(
     fitting = [v for v in verdicts if v.fits]
     best = min(
         fitting,
-        key=lambda v: (not v.known, -v.free_bytes, zlib.crc32(f"{config.id}@{v.neuron_id}".encode())),
+        key=lambda v: (
+            not v.known,
+            -v.free_bytes,
+            zlib.crc32(f"{config.id}@{v.neuron_id}".encode()),
+        ),
         default=None,
     )
     return Placement(
@@ -153,8 +158,9 @@ def _judge(
         because = instance.because or _failure(instance) or "waits after a failure"
         not_before = instance.not_before_s
     else:
-        return Verdict(neuron_id, True, "", free, known=instance.known_digest == digest)
-    return Verdict(neuron_id, False, because, free, not_before_s=not_before)
+        known = instance.known_digest == digest
+        return Verdict(neuron_id, fits=True, because="", free_bytes=free, known=known)
+    return Verdict(neuron_id, fits=False, because=because, free_bytes=free, not_before_s=not_before)
 
 
 def _failure(instance: Instance) -> str:

@@ -63,42 +63,40 @@ def reconcile(snapshot: FleetSnapshot, now: float) -> list[Provision]:
     for model_id in sorted(snapshot.desired):
         desired = snapshot.desired[model_id]
         commands.extend(_update_configs(desired, neurons, now))
-        missing = desired.replicas_min - sum(holds(n, model_id, now) for n in neurons)
-        for _ in range(missing):
-            command = _one_more(desired, neurons, booked, needs, now)
+        others = [n for n in neurons if not holds(n, model_id, now)]
+        for _ in range(desired.replicas_min - (len(neurons) - len(others))):
+            command = _one_more(desired, others, booked, needs, now)
             if command is None:
                 break
             commands.append(command)
+            others = [n for n in others if n.descriptor.id != command.neuron_id]
     commands.extend(_take_away(snapshot, neurons))
     return commands
 
 
 def _one_more(
     desired: DesiredModel,
-    neurons: list[NeuronView],
+    others: list[NeuronView],
     booked: dict[NeuronId, int],
     needs: dict[ModelId, int],
     now: float,
 ) -> Provision | None:
     """Choose a neuron for one more replica and book its memory; the first step towards it."""
     config = desired.config
-    free_to_choose = [
-        n
-        for n in neurons
-        if not holds(n, config.id, now)
-        and n.instances.get(config.id, _ABSENT).pending is None
-        and n.instances.get(config.id, _ABSENT).state is not ModelState.UNLOADING
-    ]
+    free_to_choose = [n for n in others if not _is_busy(n.instances.get(config.id, _ABSENT))]
     neuron_id = place(config, free_to_choose, booked, needs, now).neuron_id
     if neuron_id is None:
         return None
     neuron = next(n for n in free_to_choose if n.descriptor.id == neuron_id)
     instance = neuron.instances.get(config.id, _ABSENT)
     booked[neuron_id] += need_on(instance, needs.get(config.id, 0))
-    neurons.remove(neuron)
     if instance.known_digest != desired.digest:
         return Provision(neuron_id, config.id, UpsertModelConfig(config=config), desired.cause)
     return Provision(neuron_id, config.id, LoadModel(model_id=config.id), desired.cause)
+
+
+def _is_busy(instance: Instance) -> bool:
+    return instance.pending is not None or instance.state is ModelState.UNLOADING
 
 
 def _update_configs(

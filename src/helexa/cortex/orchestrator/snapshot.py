@@ -20,9 +20,9 @@ _K = TypeVar("_K")
 _V = TypeVar("_V")
 
 
-def frozen(mapping: Mapping[_K, _V]) -> Mapping[_K, _V]:
+def frozen(mapping: dict[_K, _V]) -> Mapping[_K, _V]:
     """Return a read-only view of a mapping that its owner no longer changes."""
-    return MappingProxyType(mapping)  # type: ignore[arg-type]  # a Mapping that is a dict
+    return MappingProxyType(mapping)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,8 @@ class ModelView:
     """It is in cortex's own config (or spec), or was asked for by a request."""
     outdated: bool = False
     """Some neuron runs it with an older config; it changes when the model is next loaded."""
+    loadable: bool = False
+    """Not loaded, and some neuron could take it: reporting `ModelWanted` gets it loaded."""
     next_attempt_s: float | None = None
     """Monotonic time of the next attempt to load it, while every neuron waits after a failure."""
 
