@@ -15,6 +15,9 @@ from helexa.protocol.model import ModelCapability
 from helexa.protocol.workload import WORKLOAD_OF_OPERATION, WorkloadClass
 
 UNHEALTHY_RETRY_S: Final = 3
+WAITING_PER_REPLICA_MAX: Final = 64
+"""Requests sent to a replica past its seats. The neuron's own queue is shorter and decides first;
+this bound holds where a neuron does not."""
 
 
 class Filter(NamedTuple):
@@ -94,8 +97,10 @@ def _refuse_too_long(request: RoutingRequest, model: ModelView) -> Refusal:
 
 
 def _keep_untried(request: RoutingRequest, candidates: list[Candidate]) -> list[Candidate]:
-    tried = request.excluded
-    return [c for c in candidates if c.replica.neuron_id not in tried] if tried else candidates
+    if not request.excluded:
+        return candidates
+    tried = {(r.neuron_id, r.epoch) for r in request.excluded}
+    return [c for c in candidates if (c.replica.neuron_id, c.replica.epoch) not in tried]
 
 
 def _refuse_tried(_request: RoutingRequest, model: ModelView) -> Refusal:
@@ -122,14 +127,14 @@ def _refuse_unhealthy(_request: RoutingRequest, model: ModelView) -> Refusal:
 
 
 def _keep_free(_request: RoutingRequest, candidates: list[Candidate]) -> list[Candidate]:
-    return [c for c in candidates if c.in_flight < c.seats]
+    return [c for c in candidates if c.in_flight < c.seats + WAITING_PER_REPLICA_MAX]
 
 
 def _refuse_full(_request: RoutingRequest, model: ModelView) -> Refusal:
     seats = sum(max(r.capability.seats, 1) for r in model.replicas)
     return Refusal(
         ErrorCode.RATE_LIMIT_EXCEEDED,
-        f"all {seats} seats of model {model.config.id!r} are taken",
+        f"all {seats} seats of model {model.config.id!r} are taken, and as many wait as may",
     )
 
 
@@ -139,6 +144,6 @@ FILTERS: Final = (
     Filter("untried", _keep_untried, lambda _r, _c: "was tried for this request", _refuse_tried),
     Filter("health", _keep_healthy, _ails, _refuse_unhealthy),
     Filter(
-        "seats", _keep_free, lambda _r, c: f"{c.in_flight} of {c.seats} seats taken", _refuse_full
+        "seats", _keep_free, lambda _r, c: f"{c.in_flight} requests on {c.seats} seats", _refuse_full
     ),
 )

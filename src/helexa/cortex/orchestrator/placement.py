@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from helexa.cortex.orchestrator.liveness import NeuronState
 from helexa.cortex.orchestrator.snapshot import Instance, NeuronView
-from helexa.protocol.control import UnloadModel
+from helexa.protocol.control import LoadModel
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.model import ModelConfig
@@ -87,8 +87,7 @@ def need_on(instance: Instance, elsewhere_bytes: int) -> int:
 
 
 def _is_coming(instance: Instance) -> bool:
-    pending = instance.pending
-    return pending is not None and not isinstance(pending.command, UnloadModel)
+    return instance.pending is not None and isinstance(instance.pending.command, LoadModel)
 
 
 def needs_of_models(neurons: Iterable[NeuronView]) -> dict[ModelId, int]:

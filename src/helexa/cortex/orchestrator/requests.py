@@ -18,8 +18,8 @@ class RoutingRequest:
     workload_class: WorkloadClass
     model: str | None = None
     """As the caller wrote it: an id, an alias, or None for the default of the class."""
-    excluded: frozenset[NeuronId] = frozenset()
-    """Neurons that were tried for this request and failed."""
+    excluded: tuple[Replica, ...] = ()
+    """Replicas that were tried for this request and failed."""
     prompt_tokens_min: int = 0
     """The prompt has at least this many tokens; an estimate that errs low."""
 

@@ -28,6 +28,8 @@ from helexa.cortex.orchestrator.snapshot import FleetSnapshot, ModelView, Replic
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.workload import WorkloadClass
 
+__all__ = ["RoutingDecision", "RoutingRequest", "Sent", "explain", "find_model", "route"]
+
 Sent = Callable[[Replica], int]
 
 RETRY_AFTER_S_MAX: Final = 30
