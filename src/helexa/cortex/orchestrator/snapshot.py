@@ -6,11 +6,23 @@ Reading is free of locks: a reader takes the current snapshot and keeps it for o
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TypeVar
 
-from helexa.protocol.ids import ModelId, NeuronId
+from helexa.cortex.orchestrator.liveness import NeuronState
+from helexa.protocol.control import ProvisioningCommand, ProvisioningResponse
+from helexa.protocol.ids import CommandId, ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
-from helexa.protocol.model import ModelCapability, ModelConfig
+from helexa.protocol.model import ModelCapability, ModelConfig, ModelStatus
 from helexa.protocol.neuron import Capabilities, NeuronDescriptor, NeuronHealth, NeuronLoad
+from helexa.protocol.workload import WorkloadClass
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+def frozen(mapping: dict[_K, _V]) -> Mapping[_K, _V]:
+    """Return a read-only view of a mapping that its owner no longer changes."""
+    return MappingProxyType(mapping)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +32,67 @@ class Replica:
     model_id: ModelId
     neuron_id: NeuronId
     epoch: int
-    """Of the neuron's registration; a stream is opened only on this very one."""
+    """Of the neuron's process; a stream is opened only on this very one."""
     capability: ModelCapability
     healthy: bool = True
     suspect: bool = False
-    """The neuron has been silent for a while: used only when nothing better is there."""
+    """The neuron has been silent for a while: it gets no new requests."""
     active_requests: int = 0
-    """As last reported; the gateway adds what it sent since."""
+    """As the neuron last reported, up to a heartbeat old; the gateway knows its own exactly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A provisioning command that was sent and whose effect has not been seen yet."""
+
+    command_id: CommandId
+    command: ProvisioningCommand
+    sent_s: float
+    deadline_s: float
+    """After this it counts as lost, and the next reconcile decides anew."""
+    accepted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One model on one neuron: what is reported and what was asked for."""
+
+    status: ModelStatus | None = None
+    """None while the neuron has not reported the model."""
+    known_digest: str = ""
+    """Of the config that the neuron has for the model; empty when it has none."""
+    pending: Pending | None = None
+    not_before_s: float = 0.0
+    """No load is asked for before this time."""
+    recovering: bool = False
+    """It failed and the neuron itself tries again, until `not_before_s`."""
+    refusals: int = 0
+    """Commands refused in a row."""
+    because: str = ""
+    """Why the neuron last refused."""
+    owned: bool = False
+    """This cortex asked for it; only then is it taken away again when nobody wants it."""
+    request_failures: int = 0
+    """Requests failed in a row through the neuron's or engine's fault."""
+    shunned_until_s: float = 0.0
+    """It gets no requests before this time, after too many of those."""
+
+    @property
+    def state(self) -> ModelState:
+        """Return the reported state; a model that was never reported is unloaded."""
+        return self.status.state if self.status is not None else ModelState.UNLOADED
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredModel:
+    """A model that should run."""
+
+    config: ModelConfig
+    digest: str
+    replicas_min: int = 1
+    demanded: bool = False
+    """Not in the config: a neuron knows it and a request asked for it."""
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +110,19 @@ class ModelView:
     unplaceable: bool = False
     """No registered neuron can hold it; waiting will not help until the fleet changes."""
     capability: ModelCapability | None = None
+    desired: bool = False
+    """It is in cortex's own config (or spec), or was asked for by a request."""
+    outdated: bool = False
+    """Some neuron runs it with an older config; it changes when the model is next loaded."""
+    loadable: bool = False
+    """Not loaded, and some neuron could take it: reporting `ModelWanted` gets it loaded."""
+    next_attempt_s: float | None = None
+    """Monotonic time of the next attempt to load it, while every neuron waits after a failure."""
 
 
 @dataclass(frozen=True, slots=True)
 class NeuronView:
-    """One registered neuron."""
+    """One known neuron."""
 
     descriptor: NeuronDescriptor
     capabilities: Capabilities
@@ -59,6 +133,17 @@ class NeuronView:
     last_heard_s: float
     """Monotonic time of the last frame."""
     models: Mapping[ModelId, ModelState] = field(default_factory=lambda: MappingProxyType({}))
+    state: NeuronState = NeuronState.CONNECTED
+    since_s: float = 0.0
+    """Monotonic time since when it is in this state."""
+    connection: int = 0
+    instances: Mapping[ModelId, Instance] = field(default_factory=lambda: MappingProxyType({}))
+    answers: tuple[ProvisioningResponse, ...] = ()
+    """The last answers to commands, oldest first."""
+    conflicts: int = 0
+    """Newcomers with the same id that were refused."""
+    faults: int = 0
+    """Reports of it that the lifecycle table does not allow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +157,10 @@ class FleetSnapshot:
     names: Mapping[str, ModelId] = field(default_factory=lambda: MappingProxyType({}))
     """Every id and alias that a caller may use."""
     neurons: Mapping[NeuronId, NeuronView] = field(default_factory=lambda: MappingProxyType({}))
+    default_models: Mapping[WorkloadClass, ModelId] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    desired: Mapping[ModelId, DesiredModel] = field(default_factory=lambda: MappingProxyType({}))
 
 
 EMPTY = FleetSnapshot()

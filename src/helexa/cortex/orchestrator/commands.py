@@ -1,0 +1,52 @@
+"""What the orchestrator can ask for. Values only; `control_plane.dispatch` carries them out."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from helexa.protocol.control import ProvisioningCommand
+from helexa.protocol.ids import CommandId, ModelId, NeuronId
+
+UNISSUED: Final = CommandId("")
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptNeuron:
+    """Welcome the neuron on this connection."""
+
+    connection: int
+    neuron_id: NeuronId
+
+
+@dataclass(frozen=True, slots=True)
+class CloseConnection:
+    """End a connection with a websocket close code and a reason."""
+
+    connection: int
+    code: int
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Provision:
+    """Send one provisioning command; `command_id` is UNISSUED until the fleet has issued it."""
+
+    neuron_id: NeuronId
+    model_id: ModelId
+    command: ProvisioningCommand
+    cause: str = ""
+    command_id: CommandId = UNISSUED
+    connection: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Write one line to the log: the core has no logger of its own."""
+
+    event: str
+    level: str = "info"
+    neuron_id: NeuronId | None = None
+    model_id: ModelId | None = None
+    because: str = ""
+
+
+Command = AcceptNeuron | CloseConnection | Provision | Remark

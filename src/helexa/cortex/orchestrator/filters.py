@@ -1,0 +1,149 @@
+"""Which replicas may take a request: one small test each, the most lasting first. Pure.
+
+A filter keeps the candidates that pass. When none is left, the filter that removed the last one
+says why, so a caller learns the lasting reason (the model cannot do this) before the passing one
+(all seats are taken). A new filter is one `Filter` in `FILTERS`.
+"""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from helexa.cortex.orchestrator.requests import Candidate, RoutingRequest
+from helexa.cortex.orchestrator.snapshot import ModelView
+from helexa.protocol.errors import ErrorCode, Refusal
+from helexa.protocol.model import ModelCapability
+from helexa.protocol.workload import WORKLOAD_OF_OPERATION, WorkloadClass
+
+UNHEALTHY_RETRY_S: Final = 3
+WAITING_PER_REPLICA_MAX: Final = 64
+"""Requests sent to a replica past its seats. The neuron's own queue is shorter and decides first;
+this bound holds where a neuron does not."""
+
+
+class Filter(NamedTuple):
+    """A named test, what to say of a candidate that fails it, and of a request with no other.
+
+    `keep` takes all candidates at once: one call for the lot is what keeps routing cheap.
+    """
+
+    name: str
+    keep: Callable[[RoutingRequest, list[Candidate]], list[Candidate]]
+    because: Callable[[RoutingRequest, Candidate], str]
+    refuse: Callable[[RoutingRequest, ModelView], Refusal]
+
+
+def supports(request: RoutingRequest, capability: ModelCapability) -> bool:
+    """Tell whether a model can do what is asked; one that does not say is given a try."""
+    workloads = capability.workloads
+    if workloads and WORKLOAD_OF_OPERATION[request.operation] not in workloads:
+        return False
+    return request.workload_class is not WorkloadClass.VISION_CAPTION or capability.vision
+
+
+def _keep_able(request: RoutingRequest, candidates: list[Candidate]) -> list[Candidate]:
+    workload = WORKLOAD_OF_OPERATION[request.operation]
+    vision = request.workload_class is WorkloadClass.VISION_CAPTION
+    kept = []
+    for candidate in candidates:
+        capability = candidate.replica.capability
+        able = not capability.workloads or workload in capability.workloads
+        if able and (capability.vision or not vision):
+            kept.append(candidate)
+    return kept
+
+
+def _lacks(request: RoutingRequest, candidate: Candidate) -> str:
+    able = ", ".join(candidate.replica.capability.workloads) or "nothing it told"
+    return f"does {able}; asked for {_asked(request)}"
+
+
+def _asked(request: RoutingRequest) -> str:
+    vision = request.workload_class is WorkloadClass.VISION_CAPTION
+    return f"{request.operation} with images" if vision else str(request.operation)
+
+
+def refuse_unsupported(request: RoutingRequest, model: ModelView) -> Refusal:
+    """Say that the model cannot do this at all."""
+    capability = model.replicas[0].capability if model.replicas else model.capability
+    able = ", ".join(capability.workloads) if capability is not None else ""
+    return Refusal(
+        ErrorCode.INVALID_REQUEST_BODY,
+        f"model {model.config.id!r} cannot do {_asked(request)}; it does {able or 'nothing'}",
+        param="model",
+    )
+
+
+def _keep_large_enough(request: RoutingRequest, candidates: list[Candidate]) -> list[Candidate]:
+    tokens = request.prompt_tokens_min
+    if not tokens:
+        return candidates
+    windows = [(c, c.replica.capability.context_tokens) for c in candidates]
+    return [c for c, window in windows if window is None or tokens <= window]
+
+
+def _too_long(request: RoutingRequest, candidate: Candidate) -> str:
+    context = candidate.replica.capability.context_tokens
+    return f"holds {context} tokens; the prompt has at least {request.prompt_tokens_min}"
+
+
+def _refuse_too_long(request: RoutingRequest, model: ModelView) -> Refusal:
+    context = max(r.capability.context_tokens or 0 for r in model.replicas)
+    return Refusal(
+        ErrorCode.CONTEXT_LENGTH_EXCEEDED,
+        f"the prompt has at least {request.prompt_tokens_min} tokens; "
+        f"model {model.config.id!r} takes {context}",
+        param="messages",
+    )
+
+
+def _keep_untried(request: RoutingRequest, candidates: list[Candidate]) -> list[Candidate]:
+    if not request.excluded:
+        return candidates
+    tried = {(r.neuron_id, r.epoch) for r in request.excluded}
+    return [c for c in candidates if (c.replica.neuron_id, c.replica.epoch) not in tried]
+
+
+def _refuse_tried(_request: RoutingRequest, model: ModelView) -> Refusal:
+    return Refusal(
+        ErrorCode.UPSTREAM_CONNECTION_ERROR,
+        f"every replica of model {model.config.id!r} was tried and failed",
+    )
+
+
+def _keep_healthy(_request: RoutingRequest, candidates: list[Candidate]) -> list[Candidate]:
+    return [c for c in candidates if c.replica.healthy and not c.replica.suspect]
+
+
+def _ails(_request: RoutingRequest, candidate: Candidate) -> str:
+    return "has not been heard for a while" if candidate.replica.suspect else "is not healthy"
+
+
+def _refuse_unhealthy(_request: RoutingRequest, model: ModelView) -> Refusal:
+    return Refusal(
+        ErrorCode.SERVICE_UNAVAILABLE,
+        f"no replica of model {model.config.id!r} is healthy at the moment",
+        retry_after_s=UNHEALTHY_RETRY_S,
+    )
+
+
+def _keep_free(_request: RoutingRequest, candidates: list[Candidate]) -> list[Candidate]:
+    return [c for c in candidates if c.in_flight < c.seats + WAITING_PER_REPLICA_MAX]
+
+
+def _refuse_full(_request: RoutingRequest, model: ModelView) -> Refusal:
+    seats = sum(max(r.capability.seats, 1) for r in model.replicas)
+    return Refusal(
+        ErrorCode.RATE_LIMIT_EXCEEDED,
+        f"all {seats} seats of model {model.config.id!r} are taken, and as many wait as may",
+    )
+
+
+FILTERS: Final = (
+    Filter("capability", _keep_able, _lacks, refuse_unsupported),
+    Filter("context", _keep_large_enough, _too_long, _refuse_too_long),
+    Filter("untried", _keep_untried, lambda _r, _c: "was tried for this request", _refuse_tried),
+    Filter("health", _keep_healthy, _ails, _refuse_unhealthy),
+    Filter(
+        "seats", _keep_free, lambda _r, c: f"{c.in_flight} requests on {c.seats} seats", _refuse_full
+    ),
+)

@@ -1,0 +1,392 @@
+"""The fleet's state and the one function that changes it. Pure.
+
+    FleetState.apply(events, now) -> commands      what happened
+    FleetState.issue(provisions, now) -> commands  what was decided and is about to be sent
+    FleetState.snapshot(now) -> FleetSnapshot      what everybody else sees
+
+Only the control loop holds a FleetState. A neuron's report is the truth about that neuron; what
+this cortex asked for is kept beside it, and never instead of it.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, Final
+
+from helexa.cortex.orchestrator import events as ev
+from helexa.cortex.orchestrator.commands import (
+    AcceptNeuron,
+    CloseConnection,
+    Command,
+    Provision,
+    Remark,
+)
+from helexa.cortex.orchestrator.instances import (
+    answered,
+    expired,
+    issued,
+    reported,
+    request_ended,
+    undelivered,
+)
+from helexa.cortex.orchestrator.liveness import (
+    CLOSE_LOST,
+    CLOSE_REPLACED,
+    PRESENT,
+    NeuronState,
+    next_deadline_s,
+    refuse_takeover,
+    state_after_silence,
+)
+from helexa.cortex.orchestrator.neurons import Neuron
+from helexa.cortex.orchestrator.policy import FleetPolicy
+from helexa.cortex.orchestrator.snapshot import EMPTY, FleetSnapshot, Instance, frozen
+from helexa.cortex.orchestrator.views import model_views, names_of
+from helexa.cortex.orchestrator.wishes import Wishes
+from helexa.protocol.control import LoadModel
+from helexa.protocol.ids import CommandId, ModelId, NeuronId
+from helexa.protocol.join import CLOSE_NODE_ID_TAKEN
+from helexa.protocol.lifecycle import ModelState, is_legal
+from helexa.protocol.model import ModelStatus
+
+_ABSENT: Final = Instance()
+
+
+class FleetState:
+    """All that one cortex knows about its neurons and what should run on them.
+
+    `command_prefix` makes command ids unique among runs of cortex: neurons answer a repeated id
+    without doing it again.
+    """
+
+    def __init__(self, policy: FleetPolicy, command_prefix: str) -> None:
+        self._policy = policy
+        self._prefix = command_prefix
+        self._issued = 0
+        self._version = 0
+        self._neurons: dict[NeuronId, Neuron] = {}
+        self._wishes = Wishes(preload=policy.preload)
+        self._commands: list[Command] = []
+        self._changed = True
+        self._last = EMPTY
+        self._handlers: Final[dict[type, Callable[[Any, float], None]]] = {
+            ev.NeuronRegistered: self._registered,
+            ev.NeuronHeard: self._heard,
+            ev.NeuronBeat: self._beat,
+            ev.CapabilitiesChanged: self._capabilities,
+            ev.ModelReported: self._model_reported,
+            ev.HealthReported: self._health,
+            ev.CommandAnswered: self._answered,
+            ev.CommandUndelivered: self._undelivered,
+            ev.NeuronLeaving: self._leaving,
+            ev.NeuronGone: self._gone,
+            ev.NeuronRestored: self._restored,
+            ev.DesiredChanged: self._desired_changed,
+            ev.ModelWanted: self._wanted,
+            ev.RequestOutcome: self._request_outcome,
+            ev.Tick: self._tick,
+        }
+
+    def apply(self, events: Iterable[ev.Event], now: float) -> list[Command]:
+        """Take the events in order; return what they ask for. `now` is monotonic seconds."""
+        for event in events:
+            self._handlers[type(event)](event, now)
+        commands, self._commands = self._commands, []
+        return commands
+
+    def issue(self, provisions: Iterable[Provision], now: float) -> list[Provision]:
+        """Give each command its id and connection, and remember that it is under way."""
+        out: list[Provision] = []
+        for provision in provisions:
+            neuron = self._neurons[provision.neuron_id]
+            self._issued += 1
+            command_id = CommandId(f"{self._prefix}-{self._issued}")
+            instance = neuron.instances.get(provision.model_id, _ABSENT)
+            instance = issued(
+                instance, command_id, provision.command, now, self._policy.command_timeout_s
+            )
+            if isinstance(provision.command, LoadModel):
+                owned = provision.model_id in self._wishes.configured
+                instance = replace(instance, owned=instance.owned or owned)
+            neuron.put(provision.model_id, instance)
+            self._changed = True
+            out.append(replace(provision, command_id=command_id, connection=neuron.connection))
+        return out
+
+    def snapshot(self, now: float) -> FleetSnapshot:
+        """Return the fleet as of now; the last snapshot itself where nothing has changed."""
+        if not self._changed:
+            return self._last
+        self._changed = False
+        self._version += 1
+        neurons = {key: neuron.view() for key, neuron in self._neurons.items()}
+        desired = self._wishes.desired(self._neurons.values(), self._last.models)
+        models = model_views(self._wishes.configured, desired, neurons, now)
+        self._last = FleetSnapshot(
+            version=self._version,
+            taken_s=now,
+            models=frozen(models),
+            names=frozen(names_of(models)),
+            neurons=frozen(neurons),
+            default_models=self._policy.default_models,
+            desired=frozen(desired),
+        )
+        return self._last
+
+    def next_deadline_s(self) -> float | None:
+        """Return when silence would next change a neuron's state."""
+        policy = self._policy.liveness
+        times = [next_deadline_s(n.state, n.heard_s, policy) for n in self._neurons.values()]
+        return min((t for t in times if t is not None), default=None)
+
+    # ── presence ──────────────────────────────────────────────────────────────────────────────
+
+    def _registered(self, event: ev.NeuronRegistered, now: float) -> None:
+        register = event.register
+        neuron_id = register.neuron.id
+        known = self._neurons.get(neuron_id)
+        if known is not None:
+            because = refuse_takeover(
+                known.holder(), register.neuron.epoch, now, self._policy.liveness
+            )
+            if because is not None:
+                known.conflicts += 1
+                known.touch()
+                self._changed = True
+                self._remark("neuron_refused", "warning", neuron_id, because=because)
+                self._close(event.connection, CLOSE_NODE_ID_TAKEN, because)
+                return
+            if known.state in PRESENT:
+                if known.descriptor.epoch != register.neuron.epoch:
+                    known.taken_over_s = now
+                self._close(known.connection, CLOSE_REPLACED, "this neuron connected anew")
+        neuron = Neuron.registered(event.connection, register, now)
+        if known is not None:
+            neuron.inherit(known)
+        self._neurons[neuron_id] = neuron
+        self._report_all(neuron, register.models, now, fresh=True)
+        self._changed = True
+        self._commands.append(AcceptNeuron(event.connection, neuron_id))
+        self._remark("neuron_registered", "info", neuron_id)
+
+    def _heard(self, event: ev.NeuronHeard, now: float) -> None:
+        neuron = self._current(event.neuron_id, event.connection)
+        if neuron is not None:
+            self._alive(neuron, event.heard_s, now)
+
+    def _alive(self, neuron: Neuron, heard_s: float, now: float) -> None:
+        neuron.heard_s = max(neuron.heard_s, heard_s)
+        if neuron.state is NeuronState.SUSPECT and self._fits_state(neuron, now):
+            self._enter(neuron, NeuronState.CONNECTED, now)
+            self._remark("neuron_heard_again", "info", neuron.descriptor.id)
+
+    def _fits_state(self, neuron: Neuron, now: float) -> bool:
+        silence_s = now - neuron.heard_s
+        state = state_after_silence(neuron.state, silence_s, self._policy.liveness)
+        return state is NeuronState.CONNECTED
+
+    def _leaving(self, event: ev.NeuronLeaving, now: float) -> None:
+        neuron = self._current(event.neuron_id, event.connection)
+        if neuron is not None:
+            self._enter(neuron, NeuronState.LEAVING, now)
+            self._remark("neuron_leaving", "info", neuron.descriptor.id, because=event.reason)
+
+    def _gone(self, event: ev.NeuronGone, now: float) -> None:
+        neuron = self._current(event.neuron_id, event.connection)
+        if neuron is not None:
+            self._lose(neuron, now, event.reason)
+
+    def _lose(self, neuron: Neuron, now: float, because: str) -> None:
+        self._enter(neuron, NeuronState.GONE, now)
+        neuron.connection = 0
+        for model_id, instance in list(neuron.instances.items()):
+            neuron.put(model_id, replace(instance, pending=None))
+        self._remark("neuron_gone", "warning", neuron.descriptor.id, because=because)
+
+    def _restored(self, event: ev.NeuronRestored, now: float) -> None:
+        if event.neuron.id in self._neurons:
+            return
+        neuron = Neuron.restored(event, now)
+        self._neurons[event.neuron.id] = neuron
+        self._report_all(neuron, event.models, now, fresh=True)
+        self._changed = True
+
+    def _tick(self, _event: ev.Tick, now: float) -> None:
+        liveness = self._policy.liveness
+        for neuron_id, neuron in list(self._neurons.items()):
+            if neuron.state not in PRESENT:
+                if now - neuron.since_s >= liveness.forgotten_after_s:
+                    del self._neurons[neuron_id]
+                    self._changed = True
+                    self._remark("neuron_forgotten", "info", neuron_id)
+                continue
+            state = state_after_silence(neuron.state, now - neuron.heard_s, liveness)
+            if state is NeuronState.GONE:
+                because = f"silent for {now - neuron.heard_s:.1f} s"
+                self._close(neuron.connection, CLOSE_LOST, because)
+                self._lose(neuron, now, because)
+            elif state is not neuron.state:
+                self._enter(neuron, state, now)
+                self._remark("neuron_suspect", "warning", neuron_id)
+            for model_id, instance in list(neuron.instances.items()):
+                self._put(neuron, model_id, expired(instance, now))
+        # Waits after failures end by time alone, and what is shown of them is as of a moment.
+        if self._wishes.expires(now) or self._waits():
+            self._changed = True
+
+    def _waits(self) -> bool:
+        held_back = any(
+            i.not_before_s > self._last.taken_s
+            for n in self._neurons.values()
+            for i in n.instances.values()
+        )
+        gone = any(n.state not in PRESENT and n.instances for n in self._neurons.values())
+        return held_back or gone
+
+    # ── reports ───────────────────────────────────────────────────────────────────────────────
+
+    def _beat(self, event: ev.NeuronBeat, now: float) -> None:
+        neuron = self._current(event.neuron_id, event.connection)
+        if neuron is None:
+            return
+        self._alive(neuron, now, now)
+        neuron.health, neuron.load = event.health, event.load
+        neuron.touch()
+        self._report_all(neuron, event.models, now)
+        self._changed = True
+
+    def _capabilities(self, event: ev.CapabilitiesChanged, now: float) -> None:
+        neuron = self._current(event.neuron_id, event.connection)
+        if neuron is None:
+            return
+        if neuron.capabilities != event.capabilities:
+            # What it refused for want of an engine or of memory may work now.
+            for model_id, instance in list(neuron.instances.items()):
+                if not instance.recovering:
+                    neuron.put(model_id, replace(instance, not_before_s=0.0, refusals=0))
+        neuron.capabilities = event.capabilities
+        neuron.touch()
+        self._report_all(neuron, event.models, now)
+        self._changed = True
+
+    def _health(self, event: ev.HealthReported, now: float) -> None:
+        neuron = self._current(event.neuron_id, event.connection)
+        if neuron is not None:
+            self._alive(neuron, now, now)
+            neuron.health = event.health
+            neuron.touch()
+            self._changed = True
+
+    def _model_reported(self, event: ev.ModelReported, now: float) -> None:
+        neuron = self._current(event.neuron_id, event.connection)
+        if neuron is not None:
+            self._report(neuron, event.status, now, fresh=False)
+
+    def _report_all(
+        self, neuron: Neuron, statuses: tuple[ModelStatus, ...], now: float, *, fresh: bool = False
+    ) -> None:
+        listed = {status.model_id for status in statuses}
+        for status in statuses:
+            self._report(neuron, status, now, fresh=fresh)
+        for model_id, instance in list(neuron.instances.items()):
+            if model_id in listed:
+                continue
+            waits = instance.refusals or instance.not_before_s > now
+            if instance.pending is None and not waits:
+                neuron.drop(model_id)
+                self._changed = True
+            elif instance.status is not None:
+                self._put(neuron, model_id, replace(instance, status=None, owned=False))
+
+    def _report(self, neuron: Neuron, status: ModelStatus, now: float, *, fresh: bool) -> None:
+        before = neuron.instances.get(status.model_id, _ABSENT)
+        neuron_id = neuron.descriptor.id
+        if not fresh and not is_legal(before.state, status.state):
+            neuron.faults += 1
+            because = f"{before.state} cannot become {status.state}"
+            self._remark("illegal_step", "warning", neuron_id, status.model_id, because)
+        self._put(neuron, status.model_id, reported(before, status, now, self._policy))
+        if before.state is not status.state:
+            level = "warning" if status.state is ModelState.FAILED else "info"
+            event = f"model_{status.state}"
+            self._remark(event, level, neuron_id, status.model_id, status.because)
+        if status.state is ModelState.LOADED:
+            self._wishes.satisfied(status.model_id)
+
+    # ── commands ──────────────────────────────────────────────────────────────────────────────
+
+    def _answered(self, event: ev.CommandAnswered, now: float) -> None:
+        neuron = self._current(event.neuron_id, event.connection)
+        if neuron is None:
+            return
+        response = event.response
+        neuron.answers.append(response)
+        neuron.touch()
+        self._changed = True
+        instance = neuron.instances.get(response.model_id)
+        if instance is not None:
+            neuron.put(response.model_id, answered(instance, response, now, self._policy))
+        if not response.accepted:
+            rule = f" (rule {response.rule})" if response.rule else ""
+            because = response.because + rule
+            self._remark("command_refused", "warning", event.neuron_id, response.model_id, because)
+
+    def _undelivered(self, event: ev.CommandUndelivered, _now: float) -> None:
+        neuron = self._neurons.get(event.neuron_id)
+        if neuron is None:
+            return
+        for model_id, instance in list(neuron.instances.items()):
+            self._put(neuron, model_id, undelivered(instance, event.command_id))
+        self._remark("command_undelivered", "warning", event.neuron_id, because=event.because)
+
+    # ── wishes ────────────────────────────────────────────────────────────────────────────────
+
+    def _desired_changed(self, event: ev.DesiredChanged, _now: float) -> None:
+        self._wishes.configure(event)
+        self._changed = True
+
+    def _wanted(self, event: ev.ModelWanted, now: float) -> None:
+        if event.model_id in self._last.models and self._wishes.want(event, now):
+            self._changed = True
+
+    def _request_outcome(self, event: ev.RequestOutcome, now: float) -> None:
+        neuron = self._neurons.get(event.neuron_id)
+        instance = neuron.instances.get(event.model_id) if neuron is not None else None
+        if neuron is None or instance is None:
+            return
+        after = request_ended(instance, ok=event.ok, now=now)
+        if after.shunned_until_s > now and instance.shunned_until_s <= now:
+            because = f"{after.request_failures} requests in a row failed"
+            self._remark("replica_shunned", "warning", event.neuron_id, event.model_id, because)
+        self._put(neuron, event.model_id, after)
+
+    # ── inside ────────────────────────────────────────────────────────────────────────────────
+
+    def _current(self, neuron_id: NeuronId, connection: int) -> Neuron | None:
+        neuron = self._neurons.get(neuron_id)
+        if neuron is None or neuron.connection != connection or neuron.state not in PRESENT:
+            return None
+        return neuron
+
+    def _enter(self, neuron: Neuron, state: NeuronState, now: float) -> None:
+        neuron.state, neuron.since_s = state, now
+        neuron.touch()
+        self._changed = True
+
+    def _put(self, neuron: Neuron, model_id: ModelId, instance: Instance) -> None:
+        if neuron.instances.get(model_id) != instance:
+            neuron.put(model_id, instance)
+            self._changed = True
+
+    def _close(self, connection: int, code: int, because: str) -> None:
+        if connection:
+            self._commands.append(CloseConnection(connection, code, because))
+
+    def _remark(
+        self,
+        event: str,
+        level: str,
+        neuron_id: NeuronId,
+        model_id: ModelId | None = None,
+        because: str = "",
+    ) -> None:
+        self._commands.append(Remark(event, level, neuron_id, model_id, because))

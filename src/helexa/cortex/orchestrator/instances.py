@@ -1,0 +1,155 @@
+"""How one model on one neuron changes: small functions from an Instance to the next. Pure."""
+
+from dataclasses import replace
+from typing import Final
+
+import msgspec
+
+from helexa.cortex.orchestrator.policy import (
+    ACCEPTED_S,
+    OWN_RETRY_MARGIN_S,
+    REQUEST_FAILURES_MAX,
+    SHUNNED_S,
+    FleetPolicy,
+)
+from helexa.cortex.orchestrator.snapshot import Instance, Pending
+from helexa.protocol.control import (
+    LoadModel,
+    ProvisioningCommand,
+    ProvisioningResponse,
+    UnloadModel,
+    UpsertModelConfig,
+)
+from helexa.protocol.ids import CommandId
+from helexa.protocol.lifecycle import ModelState
+from helexa.protocol.model import ModelStatus
+
+_UP: Final = frozenset({ModelState.LOADING, ModelState.LOADED})
+
+
+def issued(
+    instance: Instance,
+    command_id: CommandId,
+    command: ProvisioningCommand,
+    now: float,
+    timeout_s: float,
+) -> Instance:
+    """Remember a command that is about to be sent."""
+    return replace(instance, pending=Pending(command_id, command, now, now + timeout_s))
+
+
+def answered(
+    instance: Instance, response: ProvisioningResponse, now: float, policy: FleetPolicy
+) -> Instance:
+    """Take the answer to the command that is under way; answers to others change nothing."""
+    pending = instance.pending
+    if pending is None or pending.command_id != response.command_id:
+        return instance
+    if not response.accepted:
+        refusals = instance.refusals + 1
+        return replace(
+            instance,
+            pending=None,
+            refusals=refusals,
+            because=response.because,
+            not_before_s=now + policy.retry.bound_s(refusals - 1),
+        )
+    instance = replace(instance, refusals=0, because="")
+    if isinstance(pending.command, UpsertModelConfig):
+        return replace(instance, pending=None, known_digest=pending.command.config.digest())
+    if isinstance(pending.command, LoadModel) and instance.state in _UP:
+        return replace(instance, pending=None)
+    return replace(instance, pending=replace(pending, accepted=True, deadline_s=now + ACCEPTED_S))
+
+
+def undelivered(instance: Instance, command_id: CommandId) -> Instance:
+    """Forget a command that never left."""
+    if instance.pending is None or instance.pending.command_id != command_id:
+        return instance
+    return replace(instance, pending=None)
+
+
+def expired(instance: Instance, now: float) -> Instance:
+    """Forget a command whose effect did not show in time, and waits that are over."""
+    if instance.pending is not None and instance.pending.deadline_s <= now:
+        instance = replace(instance, pending=None)
+    if instance.recovering and instance.not_before_s <= now:
+        instance = replace(instance, recovering=False)
+    if 0.0 < instance.shunned_until_s <= now:
+        # On probation: the next failure shuns it again, one success clears it.
+        instance = replace(instance, shunned_until_s=0.0, request_failures=REQUEST_FAILURES_MAX - 1)
+    return instance
+
+
+def reported(instance: Instance, status: ModelStatus, now: float, policy: FleetPolicy) -> Instance:
+    """Take what the neuron says about the model.
+
+    Reports without a config or capability keep what an earlier one said of the same config.
+    """
+    before = instance.status
+    if status.config is not None:
+        instance = replace(instance, known_digest=status.config.digest())
+    if before is not None and before.config_digest == status.config_digest:
+        status = _filled(status, before)
+    if status.config is None and not instance.known_digest:
+        instance = replace(instance, known_digest=status.config_digest)
+    instance = replace(instance, status=status)
+    if status.state is ModelState.FAILED:
+        return _failed(instance, before, now, policy)
+    if status.state in _UP:
+        instance = replace(instance, recovering=False, refusals=0, because="", not_before_s=0.0)
+        if before is None or before.state is not status.state:
+            instance = replace(instance, request_failures=0, shunned_until_s=0.0)
+    return replace(instance, pending=_still_pending(instance.pending, status))
+
+
+def request_ended(instance: Instance, *, ok: bool, now: float) -> Instance:
+    """Count a request's end; several failures in a row take the replica out for a while."""
+    if ok:
+        return replace(instance, request_failures=0, shunned_until_s=0.0)
+    failures = instance.request_failures + 1
+    if failures < REQUEST_FAILURES_MAX:
+        return replace(instance, request_failures=failures)
+    return replace(instance, request_failures=failures, shunned_until_s=now + SHUNNED_S)
+
+
+def _filled(status: ModelStatus, before: ModelStatus) -> ModelStatus:
+    config = status.config if status.config is not None else before.config
+    capability = status.capability if status.capability is not None else before.capability
+    return msgspec.structs.replace(status, config=config, capability=capability)
+
+
+def _failed(
+    instance: Instance, before: ModelStatus | None, now: float, policy: FleetPolicy
+) -> Instance:
+    """A failed model waits: for the neuron's own next try, or for ours after a backoff.
+
+    A heartbeat repeats the same failure every few seconds; only a new one starts a new wait.
+    """
+    status = instance.status
+    assert status is not None
+    pending = instance.pending
+    if pending is not None and isinstance(pending.command, LoadModel):
+        if not pending.accepted:
+            return instance  # said before the load reached the neuron
+        instance = replace(instance, pending=None)
+    seen = before is not None and before.state is ModelState.FAILED
+    if seen and before is not None and before.failures == status.failures:
+        return instance
+    if status.retry_after_s is not None:
+        wait_s = status.retry_after_s + OWN_RETRY_MARGIN_S
+        return replace(instance, recovering=True, not_before_s=now + wait_s)
+    wait_s = policy.retry.bound_s(max(status.failures - 1, 0))
+    return replace(instance, recovering=False, not_before_s=now + wait_s)
+
+
+def _still_pending(pending: Pending | None, status: ModelStatus) -> Pending | None:
+    """Return the command if the report does not show its effect yet."""
+    if pending is None:
+        return None
+    if isinstance(pending.command, LoadModel) and status.state in _UP:
+        return None
+    done = status.state in {ModelState.UNLOADED, ModelState.UNLOADING}
+    if isinstance(pending.command, UnloadModel) and pending.accepted and done:
+        return None
+    return pending

@@ -1,0 +1,122 @@
+"""One neuron's record inside the fleet's state. Pure; only `fleet` changes it."""
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Final
+
+from helexa.cortex.orchestrator.events import NeuronRestored
+from helexa.cortex.orchestrator.liveness import PRESENT, Holder, NeuronState
+from helexa.cortex.orchestrator.snapshot import Instance, NeuronView
+from helexa.protocol.control import ProvisioningResponse, Register
+from helexa.protocol.ids import ModelId
+from helexa.protocol.neuron import Capabilities, NeuronDescriptor, NeuronHealth, NeuronLoad
+
+ANSWERS_MAX: Final = 16
+
+
+@dataclass(slots=True)
+class Neuron:
+    """What is known of a neuron; `view` is its frozen picture, kept until something changes."""
+
+    descriptor: NeuronDescriptor
+    capabilities: Capabilities
+    state: NeuronState
+    since_s: float
+    heard_s: float
+    connection: int
+    health: NeuronHealth = field(default_factory=NeuronHealth)
+    load: NeuronLoad = field(default_factory=NeuronLoad)
+    taken_over_s: float | None = None
+    instances: dict[ModelId, Instance] = field(default_factory=dict)
+    answers: deque[ProvisioningResponse] = field(default_factory=lambda: deque(maxlen=ANSWERS_MAX))
+    conflicts: int = 0
+    faults: int = 0
+    _view: NeuronView | None = None
+
+    @classmethod
+    def registered(cls, connection: int, register: Register, now: float) -> "Neuron":
+        """Return the record of a neuron that has just registered, without its models."""
+        return cls(
+            descriptor=register.neuron,
+            capabilities=register.capabilities,
+            state=NeuronState.CONNECTED,
+            since_s=now,
+            heard_s=now,
+            connection=connection,
+        )
+
+    @classmethod
+    def restored(cls, event: NeuronRestored, now: float) -> "Neuron":
+        """Return the record of a neuron known from before cortex restarted."""
+        instances = {model_id: Instance(owned=True) for model_id in event.owned}
+        return cls(
+            descriptor=event.neuron,
+            capabilities=event.capabilities,
+            state=NeuronState.UNCONFIRMED,
+            since_s=now,
+            heard_s=now,
+            connection=0,
+            instances=instances,
+        )
+
+    def inherit(self, known: "Neuron") -> None:
+        """Keep what outlives a connection of this neuron: counters, ownership, waits.
+
+        A new process starts with a clean slate where it failed; a mere reconnect does not.
+        """
+        self.taken_over_s = known.taken_over_s
+        self.conflicts, self.faults = known.conflicts, known.faults
+        same_process = known.descriptor.epoch == self.descriptor.epoch
+        for model_id, instance in known.instances.items():
+            if same_process:
+                self.instances[model_id] = replace(instance, pending=None, known_digest="")
+            elif instance.owned:
+                self.instances[model_id] = Instance(owned=True)
+
+    def holder(self) -> Holder:
+        """Return this neuron as the holder of its id."""
+        return Holder(
+            epoch=self.descriptor.epoch,
+            present=self.state in PRESENT,
+            heard_s=self.heard_s,
+            taken_over_s=self.taken_over_s,
+        )
+
+    def put(self, model_id: ModelId, instance: Instance) -> None:
+        """Set one model's instance."""
+        self.instances[model_id] = instance
+        self._view = None
+
+    def drop(self, model_id: ModelId) -> None:
+        """Forget one model."""
+        self.instances.pop(model_id, None)
+        self._view = None
+
+    def touch(self) -> None:
+        """Note that some other field has changed."""
+        self._view = None
+
+    def view(self) -> NeuronView:
+        """Return the frozen picture of this neuron."""
+        if self._view is None:
+            instances = dict(self.instances)
+            models = {k: i.state for k, i in instances.items() if i.status is not None}
+            self._view = NeuronView(
+                descriptor=self.descriptor,
+                capabilities=self.capabilities,
+                health=self.health,
+                load=self.load,
+                connected=self.state in PRESENT,
+                suspect=self.state is NeuronState.SUSPECT,
+                last_heard_s=self.heard_s,
+                models=MappingProxyType(models),
+                state=self.state,
+                since_s=self.since_s,
+                connection=self.connection,
+                instances=MappingProxyType(instances),
+                answers=tuple(self.answers),
+                conflicts=self.conflicts,
+                faults=self.faults,
+            )
+        return self._view

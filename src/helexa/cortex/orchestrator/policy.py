@@ -1,0 +1,40 @@
+"""The knobs of the orchestrator, as one value with the defaults. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from helexa.cortex.orchestrator.liveness import LivenessPolicy
+from helexa.protocol.ids import ModelId
+from helexa.protocol.workload import WorkloadClass
+from helexa.util.backoff import Backoff
+
+ACCEPTED_S: Final = 15.0
+"""An accepted load must show in a report within this time."""
+REPLACE_AFTER_S: Final = 15.0
+"""A neuron that vanished is given this long to come back before its models go elsewhere."""
+OWN_RETRY_MARGIN_S: Final = 15.0
+"""Past a neuron's own time for a retry, cortex waits this long before it acts itself."""
+DEMAND_S: Final = 300.0
+"""A model that was asked for and could not be loaded is given up after this time."""
+REQUEST_FAILURES_MAX: Final = 3
+"""This many failed requests in a row take a replica out of routing."""
+SHUNNED_S: Final = 10.0
+"""For this long; after it, one more failure takes it out again."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetPolicy:
+    """What an operator can set about the fleet."""
+
+    liveness: LivenessPolicy = field(default_factory=LivenessPolicy)
+    retry: Backoff = field(default_factory=lambda: Backoff(initial_s=2.0, ceiling_s=300.0))
+    """Waits before a neuron is asked again to load what failed on it."""
+    command_timeout_s: float = 10.0
+    """A command that was not answered by then counts as lost."""
+    preload: bool = True
+    """Load configured models at once; else only when a request asks for them."""
+    default_models: Mapping[WorkloadClass, ModelId] = field(
+        default_factory=lambda: MappingProxyType({})
+    )

@@ -1,0 +1,186 @@
+"""From neurons and wishes to what each model looks like across the fleet. Pure."""
+
+from collections.abc import Mapping
+
+from helexa.cortex.orchestrator.liveness import NeuronState
+from helexa.cortex.orchestrator.placement import Placement, booked_bytes, needs_of_models, place
+from helexa.cortex.orchestrator.provisioner import holds
+from helexa.cortex.orchestrator.snapshot import (
+    DesiredModel,
+    Instance,
+    ModelView,
+    NeuronView,
+    Replica,
+    frozen,
+)
+from helexa.protocol.control import UnloadModel
+from helexa.protocol.ids import ModelId, NeuronId
+from helexa.protocol.lifecycle import ModelState
+from helexa.protocol.model import ModelCapability, ModelConfig
+
+_ROUTABLE = frozenset({NeuronState.CONNECTED, NeuronState.SUSPECT})
+_UNKNOWN = ModelCapability()
+
+
+def model_views(
+    configured: Mapping[ModelId, DesiredModel],
+    desired: Mapping[ModelId, DesiredModel],
+    neurons: Mapping[NeuronId, NeuronView],
+    now: float,
+) -> dict[str, ModelView]:
+    """Return every model that is wanted, or known to a neuron with its config, by id."""
+    configs: dict[ModelId, ModelConfig] = {key: d.config for key, d in configured.items()}
+    where: dict[ModelId, list[tuple[NeuronView, Instance]]] = {key: [] for key in configs}
+    for neuron in neurons.values():
+        for model_id, instance in neuron.instances.items():
+            status = instance.status
+            if status is None:
+                continue
+            if model_id not in configs and status.config is not None:
+                configs[model_id] = status.config
+            where.setdefault(model_id, []).append((neuron, instance))
+    plan = _Plan(list(neurons.values()), now)
+    return {
+        model_id: _view(config, configured, desired, where.get(model_id, []), plan)
+        for model_id, config in configs.items()
+    }
+
+
+def names_of(models: Mapping[str, ModelView]) -> dict[str, ModelId]:
+    """Return every id and alias; an id beats an alias, and the first id in order has the alias."""
+    names: dict[str, ModelId] = {}
+    for model_id in sorted(models):
+        for alias in models[model_id].config.aliases:
+            names.setdefault(alias, models[model_id].config.id)
+    for view in models.values():
+        names[view.config.id] = view.config.id
+    return names
+
+
+class _Plan:
+    """Where models could go; worked out only for a model that needs it."""
+
+    def __init__(self, neurons: list[NeuronView], now: float) -> None:
+        self.now = now
+        self.neurons = sorted(neurons, key=lambda n: n.descriptor.id)
+        self._needs: dict[ModelId, int] | None = None
+        self._booked: dict[NeuronId, int] = {}
+
+    def place(self, config: ModelConfig) -> Placement:
+        if self._needs is None:
+            self._needs = needs_of_models(self.neurons)
+            self._booked = {n.descriptor.id: booked_bytes(n, self._needs) for n in self.neurons}
+        return place(config, self.neurons, self._booked, self._needs, self.now)
+
+
+def _view(
+    config: ModelConfig,
+    configured: Mapping[ModelId, DesiredModel],
+    desired: Mapping[ModelId, DesiredModel],
+    where: list[tuple[NeuronView, Instance]],
+    plan: _Plan,
+) -> ModelView:
+    model_id = config.id
+    replicas = tuple(
+        _replica(neuron, instance)
+        for neuron, instance in where
+        if neuron.state in _ROUTABLE and instance.state is ModelState.LOADED
+    )
+    wanted = configured.get(model_id) or desired.get(model_id)
+    view = ModelView(
+        config=config,
+        replicas=replicas,
+        states=frozen({n.descriptor.id: i.state for n, i in where if n.connected}),
+        capability=_capability(where),
+        desired=wanted is not None,
+        outdated=wanted is not None
+        and any(
+            i.status is not None and i.status.config_digest != wanted.digest
+            for n, i in where
+            if n.connected and i.state in {ModelState.LOADED, ModelState.LOADING}
+        ),
+    )
+    if replicas:
+        return view
+    return _without_replicas(view, where, plan)
+
+
+def _without_replicas(
+    view: ModelView, where: list[tuple[NeuronView, Instance]], plan: _Plan
+) -> ModelView:
+    """Say why a model cannot be served now, and whether waiting helps."""
+    loading, because, progress = _loading(view.config.id, plan)
+    next_attempt_s: float | None = None
+    loadable = unplaceable = False
+    if not loading:
+        vanished = [n for n, _ in where if not n.connected and holds(n, view.config.id, plan.now)]
+        placement = plan.place(view.config)
+        loadable = placement.neuron_id is not None
+        next_attempt_s = placement.next_attempt_s
+        unplaceable = not loadable and next_attempt_s is None and not vanished
+        if vanished:
+            gone = ", ".join(sorted(n.descriptor.id for n in vanished))
+            because = f"its neuron {gone} is not connected"
+        elif not loadable:
+            because = placement.because()
+        else:
+            because = "it is not loaded"
+    return ModelView(
+        config=view.config,
+        states=view.states,
+        capability=view.capability,
+        desired=view.desired,
+        outdated=view.outdated,
+        loading=loading,
+        progress=progress,
+        because=because,
+        unplaceable=unplaceable,
+        loadable=loadable,
+        next_attempt_s=next_attempt_s,
+    )
+
+
+def _loading(model_id: ModelId, plan: _Plan) -> tuple[bool, str, float | None]:
+    """Tell whether a neuron is on the way to having the model: (yes, because, progress)."""
+    found: tuple[bool, str, float | None] = (False, "", None)
+    for neuron in plan.neurons:
+        instance = neuron.instances.get(model_id)
+        if instance is None or not neuron.connected:
+            continue
+        status, pending = instance.status, instance.pending
+        name = neuron.descriptor.id
+        if status is not None and status.state is ModelState.LOADING:
+            return True, status.because or f"loading on {name}", status.progress
+        if instance.recovering and instance.not_before_s > plan.now:
+            why = status.because if status is not None else ""
+            found = True, f"recovering on {name}: {why}" if why else f"recovering on {name}", None
+        elif pending is not None and not isinstance(pending.command, UnloadModel):
+            found = True, f"{name} was told to load it", None
+    return found
+
+
+def _replica(neuron: NeuronView, instance: Instance) -> Replica:
+    status = instance.status
+    assert status is not None
+    return Replica(
+        model_id=status.model_id,
+        neuron_id=neuron.descriptor.id,
+        epoch=neuron.descriptor.epoch,
+        capability=status.capability or _UNKNOWN,
+        healthy=not neuron.health.problems and instance.shunned_until_s == 0.0,
+        suspect=neuron.suspect,
+        active_requests=status.active_requests,
+    )
+
+
+def _capability(where: list[tuple[NeuronView, Instance]]) -> ModelCapability | None:
+    """Return what the model can do, by the neuron that serves it, else by any that knows it."""
+    best: ModelCapability | None = None
+    for neuron, instance in where:
+        status = instance.status
+        if status is None or status.capability is None:
+            continue
+        if neuron.connected and status.state is ModelState.LOADED:
+            return status.capability
+        best = best or status.capability
+    return best

@@ -1,0 +1,70 @@
+"""Short ways to say what a neuron is and what it reports."""
+
+from helexa.cortex.orchestrator.fleet import FleetState
+from helexa.cortex.orchestrator.policy import FleetPolicy
+from helexa.cortex.orchestrator.events import DesiredChanged, NeuronRegistered
+from helexa.protocol.control import Register
+from helexa.protocol.ids import ModelId, NeuronId
+from helexa.protocol.lifecycle import ModelState
+from helexa.protocol.model import ModelCapability, ModelConfig, ModelStatus
+from helexa.protocol.neuron import Capabilities, HardwareReport, NeuronDescriptor
+from helexa.protocol.workload import Workload
+
+GIB = 2**30
+CHAT = ModelCapability(
+    workloads=(Workload.CHAT, Workload.COMPLETION), context_tokens=4096, seats=4, memory_bytes=GIB
+)
+EMBEDDINGS = ModelCapability(workloads=(Workload.EMBEDDINGS,), seats=4, memory_bytes=GIB)
+
+
+def model(model_id: str = "m", engine: str = "echo", **fields: object) -> ModelConfig:
+    return ModelConfig(id=ModelId(model_id), engine=engine, **fields)  # type: ignore[arg-type]
+
+
+def capabilities(budget_bytes: int = 8 * GIB, engines: tuple[str, ...] = ("echo",)) -> Capabilities:
+    hardware = HardwareReport(
+        cpu_count=8, memory_total_bytes=16 * GIB, memory_available_bytes=16 * GIB
+    )
+    return Capabilities(hardware=hardware, engines=engines, memory_budget_bytes=budget_bytes)
+
+
+def status(
+    config: ModelConfig,
+    state: ModelState = ModelState.LOADED,
+    capability: ModelCapability | None = CHAT,
+    **fields: object,
+) -> ModelStatus:
+    return ModelStatus(
+        model_id=config.id,
+        state=state,
+        config_digest=config.digest(),
+        capability=capability,
+        config=config,
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+def register(
+    neuron_id: str = "n1",
+    *models: ModelStatus,
+    epoch: int = 1,
+    budget_bytes: int = 8 * GIB,
+    engines: tuple[str, ...] = ("echo",),
+) -> Register:
+    return Register(
+        version_min=1,
+        version_max=1,
+        neuron=NeuronDescriptor(id=NeuronId(neuron_id), epoch=epoch),
+        capabilities=capabilities(budget_bytes, engines),
+        models=models,
+    )
+
+
+def fleet(*configs: ModelConfig, policy: FleetPolicy | None = None) -> FleetState:
+    state = FleetState(policy or FleetPolicy(), "test")
+    state.apply([DesiredChanged(models=configs, cause="config")], 0.0)
+    return state
+
+
+def joined(connection: int, message: Register) -> NeuronRegistered:
+    return NeuronRegistered(connection=connection, register=message)
