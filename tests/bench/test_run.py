@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from bench.scenarios import QUICK, SCENARIOS, Scenario
 from bench.tools import BENCH_DIR, find_compiler
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from bench.processes import PinnedProcess, free_port
 from bench.targets import request
 from bench.tools import Tools, build_tools, find_compiler, run_load

@@ -1,8 +1,8 @@
 """Short ways to say what a neuron is and what it reports."""
 
+from helexa.cortex.orchestrator.events import DesiredChanged, NeuronRegistered
 from helexa.cortex.orchestrator.fleet import FleetState
 from helexa.cortex.orchestrator.policy import FleetPolicy
-from helexa.cortex.orchestrator.events import DesiredChanged, NeuronRegistered
 from helexa.protocol.control import Register
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from helexa.cortex.gateway.edge.exchange import Exchange
@@ -23,6 +24,16 @@ SWEEP_INTERVAL_S: Final = 0.25
 _DRAIN_POLL_S: Final = 0.02
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What the front door is like, beside its limits on requests."""
+
+    edge_limits: EdgeLimits
+    metrics: Metrics | None
+    """None: no metrics are served on the gateway."""
+    cors_origins: tuple[str, ...] = ()
+
+
 class Gateway:
     """The front door of one cortex."""
 
@@ -31,10 +42,8 @@ class Gateway:
         seams: Seams,
         authenticator: Authenticator,
         settings: Limits,
+        door: Door,
         *,
-        edge_limits: EdgeLimits,
-        metrics: Metrics | None,
-        cors_origins: tuple[str, ...],
         clock: Clock,
         logger: Any,
     ) -> None:
@@ -44,12 +53,16 @@ class Gateway:
         facts = Facts(
             seams.snapshot,
             lambda: self.pipeline.draining,
-            metrics.render if metrics is not None else None,
+            door.metrics.render if door.metrics is not None else None,
         )
-        self._routes = Routes(facts, authenticator, cors_origins)
-        self._cors = bool(cors_origins)
+        self._routes = Routes(facts, authenticator, door.cors_origins)
+        self._cors = bool(door.cors_origins)
         self._server = EdgeServer(
-            self._handle, admit=self._admit, refuse=self._refuse, limits=edge_limits, clock=clock
+            self._handle,
+            admit=self._admit,
+            refuse=self._refuse,
+            limits=door.edge_limits,
+            clock=clock,
         )
         self._tasks = TaskScope(self._task_failed)
 

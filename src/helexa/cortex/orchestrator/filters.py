@@ -144,6 +144,9 @@ FILTERS: Final = (
     Filter("untried", _keep_untried, lambda _r, _c: "was tried for this request", _refuse_tried),
     Filter("health", _keep_healthy, _ails, _refuse_unhealthy),
     Filter(
-        "seats", _keep_free, lambda _r, c: f"{c.in_flight} requests on {c.seats} seats", _refuse_full
+        "seats",
+        _keep_free,
+        lambda _r, c: f"{c.in_flight} requests on {c.seats} seats",
+        _refuse_full,
     ),
 )

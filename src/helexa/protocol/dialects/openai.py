@@ -8,7 +8,7 @@ do with a bad one: llama.cpp takes most, vLLM once died of a large `n` (CVE-2026
 from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from helexa.protocol.dialects import json_guard
 from helexa.protocol.errors import ErrorCode, Refusal, envelope
@@ -68,7 +68,7 @@ class _Sampling(Struct):
 
 
 class _Chat(_Sampling):
-    messages: Annotated[list[_Message], Meta(min_length=1, max_length=2048)] = msgspec.UNSET  # type: ignore[assignment]
+    messages: Annotated[list[_Message], Meta(min_length=1, max_length=2048)] | UnsetType = UNSET
     max_completion_tokens: _Count | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
@@ -77,7 +77,7 @@ class _Chat(_Sampling):
 
 
 class _Completion(_Sampling):
-    prompt: str | Annotated[list[Raw], Meta(min_length=1, max_length=131_072)] = msgspec.UNSET  # type: ignore[assignment]
+    prompt: str | Annotated[list[Raw], Meta(min_length=1, max_length=131_072)] | UnsetType = UNSET
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     echo: bool | None = None
     suffix: str | None = None
@@ -85,7 +85,7 @@ class _Completion(_Sampling):
 
 
 class _Embeddings(Struct):
-    input: str | Annotated[list[Raw], Meta(min_length=1, max_length=131_072)] = msgspec.UNSET  # type: ignore[assignment]
+    input: str | Annotated[list[Raw], Meta(min_length=1, max_length=131_072)] | UnsetType = UNSET
     model: Annotated[str, Meta(max_length=256)] | None = None
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Meta(ge=1, le=65_536)] | None = None
@@ -145,7 +145,7 @@ def _missing(field: str) -> Refusal:
 
 
 def _chat_head(chat: _Chat) -> RequestHead | Refusal:
-    if chat.messages is msgspec.UNSET:
+    if chat.messages is UNSET:
         return _missing("messages")
     schema = chat.response_format
     if schema is not None and sum(map(len, map(bytes, schema.values()))) > SCHEMA_BYTES_MAX:
@@ -172,7 +172,7 @@ def _chat_head(chat: _Chat) -> RequestHead | Refusal:
 
 
 def _completion_head(completion: _Completion) -> RequestHead | Refusal:
-    if completion.prompt is msgspec.UNSET:
+    if completion.prompt is UNSET:
         return _missing("prompt")
     options = completion.stream_options
     return RequestHead(
@@ -187,7 +187,7 @@ def _completion_head(completion: _Completion) -> RequestHead | Refusal:
 
 def _embeddings_head(embeddings: _Embeddings) -> RequestHead | Refusal:
     given = embeddings.input
-    if given is msgspec.UNSET:
+    if given is UNSET:
         return _missing("input")
     if isinstance(given, list):
         # Token ids may be many; texts (and lists of ids) may not.
