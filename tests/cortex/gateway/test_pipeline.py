@@ -1,0 +1,224 @@
+"""The way of a request, as scripts: a caller, a neuron, and what each is told."""
+
+import json
+
+import pytest
+
+from helexa.cortex.gateway.auth import StaticKeys
+from helexa.cortex.gateway.metering import Outcome
+from helexa.cortex.orchestrator.events import ModelWanted, RequestOutcome
+from helexa.protocol.inference import Usage
+from helexa.protocol.workload import Operation
+from tests.fakes.gateway import CHUNK, DONE, World, snapshot_of
+
+ANSWER = b'{"choices":[{"message":{"content":"hi"}}]}'
+
+
+def test_a_request_reaches_the_neuron_as_it_came_and_its_answer_comes_back() -> None:
+    """R1.3, R1.29, R1.31, R1.33: one neuron, a static model, and bytes that nobody rewrites."""
+    world = World("n1")
+    _, caller = world.ask(temperature=0.5, unknown_field={"kept": True})
+    job = world.job()
+    assert (job.head.model, job.head.operation, job.head.stream) == ("m", Operation.CHAT, False)
+    assert json.loads(bytes(job.body))["unknown_field"] == {"kept": True}
+    job.answer(ANSWER)
+    assert (caller.status, caller.body, caller.complete) == (200, ANSWER, True)
+    assert "x-request-id: req-1" in caller.text
+    assert [record.outcome for record in world.records] == [Outcome.OK]
+    assert (len(world.pipeline), world.pipeline.inflight.total) == (0, 0)
+
+
+def test_an_embeddings_request_reaches_the_neuron_as_embeddings() -> None:
+    """R1.30, R1.32."""
+    world = World("n1")
+    world.send(b'{"model":"m","input":"cat"}', Operation.EMBEDDINGS)
+    # The fake model chats only: routing refuses it by its capability, before any neuron.
+    assert world.records[0].status == 400
+
+
+def test_an_alias_is_resolved_for_the_neuron() -> None:
+    world = World("n1")
+    world.ask(model="alias")
+    assert world.job().head.model == "m"
+
+
+def test_the_end_of_a_stream_is_seen_only_after_it_was_booked() -> None:
+    world = World("n1")
+    _, caller = world.ask(stream=True)
+    job = world.job()
+    job.begin()
+    job.say(CHUNK + DONE)
+    assert caller.body == CHUNK
+    assert world.records == []
+    job.end(Usage(prompt_tokens=3, completion_tokens=1))
+    assert caller.body == CHUNK + DONE
+    assert caller.complete
+    trailer = world.records[0].trailer
+    assert trailer is not None
+    assert trailer.usage == Usage(prompt_tokens=3, completion_tokens=1)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"{", 400, "malformed_json"),
+        (b'{"model":"m"}', 400, "invalid_request_body"),
+        (b'{"model":"m","messages":[{"role":"user","content":"x"}],"n":99}', 400, "invalid_request_body"),
+        (b'{"messages":[{"role":"user","content":"x"}]}', 400, "missing_model_field"),
+        (b'{"model":"nope","messages":[{"role":"user","content":"x"}]}', 404, "model_not_found"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_served_is_refused_before_any_neuron(
+    body: bytes, status: int, code: str
+) -> None:
+    """R3.5: each has its own status and code."""
+    world = World("n1")
+    _, caller = world.send(body)
+    assert (caller.status, caller.error["code"]) == (status, code)
+    assert not any(neuron.jobs for neuron in world.neurons.values())
+    assert [record.code for record in world.records] == [code]
+
+
+def test_without_a_neuron_the_caller_is_told_to_come_back() -> None:
+    """R1.45: 503 with Retry-After, and the gateway stays up."""
+    world = World()
+    _, caller = world.ask()
+    assert (caller.status, caller.error["code"]) == (503, "service_unavailable")
+    assert "retry-after: " in caller.text
+    world.neurons |= World("n1").neurons
+    world.snapshot = snapshot_of("n1")
+    world.ask()
+    assert len(world.job().body) > 0
+
+
+def test_a_request_for_a_loading_model_waits_and_is_served_when_it_is_there() -> None:
+    world = World("n1")
+    world.snapshot = snapshot_of(loading=True)
+    _, caller = world.ask(stream=True)
+    assert world.reports == [ModelWanted("m", cause="req-1")]
+    assert (world.pipeline.held, caller.text) == (1, "")
+    world.later(2.5)
+    assert (caller.status, caller.body) == (200, b": keep-alive\n\n")
+    world.publish(snapshot_of("n1"))
+    assert world.pipeline.held == 0
+    world.job().begin()
+    world.job().say(CHUNK + DONE)
+    world.job().end()
+    assert caller.body.endswith(CHUNK + DONE)
+
+
+def test_a_wait_for_a_model_is_bounded_in_time_and_in_number() -> None:
+    world = World("n1")
+    world.snapshot = snapshot_of(loading=True)
+    callers = [world.ask()[1] for _ in range(world.settings.requests_held_max + 1)]
+    assert callers[-1].error["code"] == "rate_limit_exceeded"
+    world.later(world.settings.hold_for_load_s)
+    assert {caller.error["code"] for caller in callers[:-1]} == {"model_loading"}
+    assert all("retry-after: " in caller.text for caller in callers)
+    assert (world.pipeline.held, len(world.pipeline)) == (0, 0)
+
+
+def test_a_caller_that_leaves_while_it_waits_gives_its_place_back() -> None:
+    """R3.9: a waiter that is gone is never sent to a neuron."""
+    world = World("n1")
+    world.snapshot = snapshot_of(loading=True)
+    exchange, _ = world.ask()
+    exchange.leave()
+    assert (world.pipeline.held, len(world.pipeline)) == (0, 0)
+    world.publish(snapshot_of("n1"))
+    assert world.neurons["n1"].jobs == []
+    assert world.records[0].outcome is Outcome.CANCELLED
+
+
+def test_too_many_requests_at_once_are_429() -> None:
+    world = World("n1")
+    for _ in range(world.settings.requests_in_flight_max):
+        world.ask()
+    _, caller = world.ask()
+    assert (caller.status, caller.error["code"]) == (429, "rate_limit_exceeded")
+
+
+def test_what_nothing_was_done_for_is_tried_on_another_neuron_once() -> None:
+    """R1.27: a neuron that is gone is an error, not a silent queue."""
+    world = World("n1", "n2")
+    _, caller = world.ask()
+    first = next(name for name, neuron in world.neurons.items() if neuron.jobs)
+    other = "n2" if first == "n1" else "n1"
+    world.job(first).give_up("upstream_connection_error", retry_elsewhere=True)
+    world.carry()
+    world.job(other).answer(ANSWER)
+    assert (caller.status, caller.body) == (200, ANSWER)
+    assert world.records[0].attempts == 2
+    assert world.pipeline.inflight.total == 0
+    assert [type(report) for report in world.reports] == [RequestOutcome]
+
+
+def test_a_second_failure_is_told() -> None:
+    world = World("n1", "n2")
+    _, caller = world.ask()
+    for neuron in sorted(world.neurons.values(), key=lambda n: not n.jobs):
+        neuron.jobs[0].give_up("engine_crash", message="it died", retry_elsewhere=True)
+        world.carry()
+    assert (caller.status, caller.error["code"]) == (502, "engine_crash")
+    assert world.pipeline.inflight.total == 0
+
+
+def test_a_refusal_where_there_is_no_other_neuron_keeps_its_own_reason() -> None:
+    world = World("n1")
+    _, caller = world.ask()
+    world.job().give_up(
+        "rate_limit_exceeded", message="8 wait already", retry_elsewhere=True, retry_after_s=7
+    )
+    assert (caller.status, caller.error["message"]) == (429, "8 wait already")
+    assert "retry-after: 7" in caller.text
+
+
+def test_a_connection_that_is_gone_when_it_is_needed_is_passed_over() -> None:
+    world = World("n1", "n2")
+    world.neurons["n1"].die()
+    for _ in range(4):
+        world.ask()
+    assert len(world.neurons["n2"].jobs) == 4
+    world.neurons["n2"].die()
+    _, caller = world.ask()
+    assert (caller.status, caller.error["code"]) == (502, "upstream_connection_error")
+    assert world.pipeline.inflight.total == 0
+
+
+def test_a_replica_that_heals_is_reported_once() -> None:
+    world = World("n1")
+    world.ask()
+    world.job().give_up("engine_crash")
+    for _ in range(3):
+        world.ask()
+        world.job().answer(ANSWER)
+    outcomes = [report.ok for report in world.reports if isinstance(report, RequestOutcome)]
+    assert outcomes == [False, True]
+
+
+def test_keys_are_checked_and_the_principal_is_stamped_for_the_neuron() -> None:
+    class Key:
+        key_id, name = "k1", "alice"
+        digest = __import__("hashlib").sha256(b"s3cret").digest()
+
+    world = World("n1", authenticator=StaticKeys([Key()]))
+    _, refused = world.ask(headers={b"authorization": b"Bearer wrong"})
+    assert (refused.status, refused.error["code"]) == (401, "invalid_api_key")
+    world.ask(headers={b"authorization": b"Bearer s3cret"})
+    assert world.job().head.principal == "k1"
+
+
+def test_a_draining_gateway_takes_nothing_new_and_ends_the_rest_with_an_error() -> None:
+    world = World("n1")
+    _, running = world.ask(stream=True)
+    world.job().begin()
+    world.job().say(CHUNK)
+    world.pipeline.draining = True
+    _, refused = world.ask()
+    assert (refused.status, refused.error["code"]) == (503, "shutting_down")
+    assert "retry-after: 15" in refused.text
+    world.pipeline.abandon_all("stopping")
+    world.carry()
+    assert running.error["code"] == "shutting_down"
+    assert (running.cut_off, running.complete) == (True, False)
+    assert world.job().cancelled is not None

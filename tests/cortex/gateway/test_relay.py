@@ -1,0 +1,166 @@
+"""Bytes on their way back: whole, in order, with backpressure, and never a false end."""
+
+import pytest
+
+from helexa.cortex.gateway.metering import Outcome
+from helexa.protocol.tunnel_frames import WINDOW_BYTES
+from tests.fakes.gateway import CHUNK, DONE, World
+
+
+def test_a_caller_that_leaves_cancels_the_work_on_the_neuron() -> None:
+    """R3.9: cancellation reaches the neuron at once."""
+    world = World("n1")
+    exchange, _ = world.ask(stream=True)
+    world.job().begin()
+    world.job().say(CHUNK)
+    exchange.leave()
+    world.carry()
+    assert world.job().cancelled is not None
+    assert world.job().cancelled.code == "cancelled"
+    assert [record.outcome for record in world.records] == [Outcome.CANCELLED]
+    assert world.pipeline.inflight.total == 0
+
+
+def test_a_slow_caller_stalls_its_own_stream_and_memory_is_bounded() -> None:
+    """R3.7: backpressure reaches the neuron."""
+    world = World("n1")
+    exchange, slow = world.ask(stream=True)
+    slow_job = world.job()
+    _, quick = world.ask(stream=True)
+    quick_job = world.job()
+    for job in (slow_job, quick_job):
+        job.begin()
+    slow.write_paused = True
+    for job in (slow_job, quick_job):
+        job.say(CHUNK * 20_000)
+    assert len(quick.body) == len(CHUNK) * 20_000
+    assert len(slow.body) == WINDOW_BYTES
+    assert slow_job.stream.congested
+    slow.write_paused = False
+    assert exchange.on_resume is not None
+    while len(slow.body) < len(CHUNK) * 20_000:
+        exchange.on_resume()
+        world.carry()
+    assert slow.body == CHUNK * 20_000
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_neuron_that_dies_in_the_middle_is_never_a_clean_end(streamed: bool) -> None:
+    """P1: a broken stream never looks finished."""
+    world = World("n1")
+    _, caller = world.ask(stream=streamed)
+    world.job().begin(content_type="text/event-stream" if streamed else "application/json")
+    world.job().say(CHUNK[:20])
+    world.neurons["n1"].die()
+    assert caller.error["code"] == "upstream_connection_error"
+    if streamed:
+        assert (caller.cut_off, caller.complete) == (True, False)
+        assert caller.body.startswith(CHUNK[:20] + b"\n\ndata: {")
+        assert DONE not in caller.body
+    else:
+        assert caller.status == 502
+    assert world.records[0].outcome is Outcome.UPSTREAM_ERROR
+
+
+def test_a_silent_stream_is_committed_after_two_seconds_and_kept_alive_each_second() -> None:
+    world = World("n1")
+    _, caller = world.ask(stream=True)
+    world.later(1.9)
+    assert caller.text == ""
+    world.later(0.2)
+    assert caller.status == 200
+    for _ in range(4):
+        world.later(1.0)
+    assert caller.body == b": keep-alive\n\n" * 5
+    world.job().begin()
+    world.job().say(CHUNK + DONE)
+    world.job().end()
+    assert caller.body.endswith(CHUNK + DONE)
+    assert caller.complete
+
+
+def test_a_comment_never_lands_inside_an_event() -> None:
+    world = World("n1")
+    _, caller = world.ask(stream=True)
+    world.job().begin()
+    world.job().say(CHUNK[:10])
+    world.later(5)
+    assert caller.body == CHUNK[:10]
+    world.job().say(CHUNK[10:])
+    world.later(5)
+    assert caller.body == CHUNK + b": keep-alive\n\n"
+
+
+def test_a_plain_answer_is_not_committed_early() -> None:
+    world = World("n1")
+    _, caller = world.ask()
+    world.later(5)
+    assert caller.text == ""
+    world.job().give_up("engine_crash", message="it died")
+    assert caller.status == 502
+
+
+def test_an_engines_refusal_after_the_commit_becomes_an_event_and_a_cut() -> None:
+    world = World("n1")
+    _, caller = world.ask(stream=True)
+    world.later(2.1)
+    world.job().answer(b'{"error":{"code":"context_length_exceeded"}}', status=400)
+    assert caller.error["code"] == "context_length_exceeded"
+    assert (caller.cut_off, caller.complete) == (True, False)
+
+
+def test_an_engines_refusal_before_the_commit_is_a_clean_status() -> None:
+    world = World("n1")
+    _, caller = world.ask(stream=True)
+    world.job().answer(b'{"error":{"code":"context_length_exceeded"}}', status=400)
+    assert (caller.status, caller.error["code"]) == (400, "context_length_exceeded")
+    assert caller.complete
+    assert world.records[0].outcome is Outcome.CLIENT_ERROR
+
+
+def test_silence_is_bounded_before_and_after_the_first_token() -> None:
+    """R3.8: first-byte and idle timeouts; there is no limit on the whole."""
+    world = World("n1")
+    world.settings.first_byte_timeout_s, world.settings.idle_timeout_s = 10, 5
+    _, caller = world.ask()
+    world.later(10)
+    assert (caller.status, caller.error["code"]) == (504, "upstream_timeout")
+    assert world.job().cancelled is not None
+    _, caller = world.ask(stream=True)
+    world.job().begin()
+    for _ in range(10):
+        world.later(4)
+        world.job().say(CHUNK)
+    assert not caller.cut_off
+    world.later(5)
+    assert caller.error["code"] == "upstream_timeout"
+    assert caller.cut_off
+    assert world.records[-1].outcome is Outcome.TIMEOUT
+
+
+def test_a_caller_that_reads_slowly_is_not_the_models_silence() -> None:
+    world = World("n1")
+    world.settings.idle_timeout_s = 5
+    _, caller = world.ask(stream=True)
+    world.job().begin()
+    world.job().say(CHUNK)
+    caller.write_paused = True
+    world.later(100)
+    assert not caller.cut_off
+
+
+def test_an_answer_without_a_head_is_an_error() -> None:
+    world = World("n1")
+    _, caller = world.ask()
+    world.job().end()
+    assert (caller.status, caller.error["code"]) == (502, "upstream_connection_error")
+
+
+def test_a_reset_that_nobody_understands_is_a_lost_connection() -> None:
+    world = World("n1")
+    for payload in (b"", b"nonsense", b'{"code":"from_the_future"}'):
+        _, caller = world.ask()
+        job = world.job()
+        job.stream.reset(payload)
+        world.carry()
+        assert caller.error["code"] == "upstream_connection_error"
