@@ -39,7 +39,14 @@ def _to_bytes(value: object) -> object:
 ByteCount = Annotated[int, BeforeValidator(_to_bytes), Field(ge=0)]
 """A size in bytes; a text such as `24GiB` is read too."""
 
-FilePath = Annotated[Path, PlainSerializer(str)]
+
+def _not_empty(value: object) -> object:
+    if value == "" or (isinstance(value, str) and "\0" in value):
+        raise ValueError("must be a path")
+    return value
+
+
+FilePath = Annotated[Path, BeforeValidator(_not_empty), PlainSerializer(str)]
 """A path. One in a config file counts from that file's folder; `~` is the home folder."""
 
 PositiveSeconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
