@@ -107,11 +107,15 @@ def check(
         try:
             config = model.model_validate(tree)
         except ValidationError as error:
-            for detail in error.errors(include_url=False):
-                path = _path_in(model, detail["loc"])
+            # Members of a union tell one mistake several times; the first telling is enough.
+            details = {
+                _path_in(model, detail["loc"]): dict(detail)
+                for detail in reversed(error.errors(include_url=False))
+            }
+            for path, detail in reversed(details.items()):
                 if path not in problems:
                     value = _value_at(tree, path)
-                    problems[path] = _tell(merged, path, dict(detail), value, advise)
+                    problems[path] = _tell(merged, path, detail, value, advise)
                 _repair(tree, path, unknown=detail["type"] == "extra_forbidden")
         else:
             return config, list(problems.values()), set(problems)

@@ -163,23 +163,19 @@ class _Reader:
             _add_spec(merged, self._problems)
         config, problems, left_out = check(merged, model, [other])
         self._problems += problems
-        if config is not None:
-            typed = cast("C", config)
-            findings = [*rules(typed), *_file_findings(typed)]
-            self._problems += [
-                Problem(
-                    _place_of(merged, found.path), dotted(found.path), found.message, found.value
-                )
-                for found in findings
-                if not any(_concerns(found.path, path) for path in left_out)
-            ]
-        if self._problems or config is None:
+        if config is None:
             raise InvalidConfigError(_in_order(self._problems), self._subject)
-        return Loaded(cast("C", config), merged)
-
-
-def _place_of(merged: Merged, path: SettingPath) -> str:
-    return merged.origin(path).where
+        typed = cast("C", config)
+        findings: list[Finding] = [*rules(typed), *file_findings(typed)]
+        for found in findings:
+            rests_on = (found.path, *found.also)
+            if not any(_concerns(at, path) for at in rests_on for path in left_out):
+                where = merged.origin(found.path).where
+                field = dotted(found.path)
+                self._problems.append(Problem(where, field, found.message, found.value))
+        if self._problems:
+            raise InvalidConfigError(_in_order(self._problems), self._subject)
+        return Loaded(typed, merged)
 
 
 def _concerns(finding: SettingPath, left_out: SettingPath) -> bool:
