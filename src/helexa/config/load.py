@@ -21,6 +21,7 @@ from helexa.config.cortex import CortexConfig, CortexSpec
 from helexa.config.environment import CONFIG_VARIABLE, read_environment
 from helexa.config.fields import Kind, Setting, settings_of
 from helexa.config.layers import Layer, Merged, Origin, Tree, check, merge
+from helexa.config.named_files import file_findings
 from helexa.config.neuron import NeuronConfig
 from helexa.config.positions import line_map, line_of
 from helexa.config.problems import InvalidConfigError, Problem, dotted, show
