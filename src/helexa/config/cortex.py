@@ -36,8 +36,12 @@ class GatewaySettings(Settings):
     """Largest request body; a larger one is answered 413."""
     header_timeout_s: PositiveSeconds = 10.0
     """Longest wait for a request's head; then 408."""
-    body_timeout_s: PositiveSeconds = 60.0
-    """Longest silence while a request's body arrives; then 408."""
+    header_bytes_max: Annotated[ByteCount, Field(ge=4096, le=2**20)] = 64 * 2**10
+    """Largest request head; a larger one is answered 431."""
+    body_bytes_per_s_min: Annotated[int, Field(ge=0, le=2**30)] = 1024
+    """A body that arrives slower than this, judged every ten seconds, is answered 408."""
+    write_stall_timeout_s: PositiveSeconds = 60.0
+    """A client that reads nothing of its answer for this long is cut."""
     connection_idle_timeout_s: PositiveSeconds = 75.0
     """An unused keep-alive connection is closed after this time."""
     connect_timeout_s: PositiveSeconds = 5.0
@@ -54,10 +58,10 @@ class GatewaySettings(Settings):
     """Longest wait of a request for a model that is loading; 0 answers 503 at once."""
     requests_held_max: Count = 256
     """Requests that may wait for loading models or for a free seat; more are answered 429."""
-    requests_in_flight_max: Count = 16384
+    requests_in_flight_max: Count = 10_000
     """Requests worked on at the same time; more are answered 429."""
-    connections_max: Count = 32768
-    """Open client connections; more are closed at once."""
+    connections_max: Count = 10_000
+    """Open client connections; more wait until one ends."""
 
 
 class ControlPlaneSettings(Settings):

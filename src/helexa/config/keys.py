@@ -25,6 +25,7 @@ KEYS_MAX: Final = 100_000
 FILE_BYTES_MAX: Final = 16 * 2**20
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}\Z")
 _SECRET: Final = re.compile(r"[\x21-\x7e]+\Z")
+_COMMENT: Final = re.compile(r"(^|\s)#.*")
 _DIGEST: Final = re.compile(r"[0-9a-fA-F]{64}\Z")
 
 
@@ -68,8 +69,8 @@ def parse_keys(text: str) -> tuple[tuple[ApiKey, ...], bool, list[tuple[int, str
     problems: list[tuple[int, str]] = []
     holds_secrets = False
     for number, raw in enumerate(text.splitlines(), start=1):
-        line = raw.strip()
-        if not line or line.startswith("#"):
+        line = _COMMENT.sub("", raw).strip()
+        if not line:
             continue
         name, value = _split(line)
         plain = not value.lower().startswith("sha256:")
@@ -110,15 +111,24 @@ def _digest(value: str) -> tuple[bytes | None, str]:
     return digest_of(value.encode()), ""
 
 
-def read_secret_file(path: Path, what: str) -> str:
-    """Read a file that holds one secret, such as a join token; raises ConfigError."""
+def read_token_file(path: Path) -> str:
+    """Read a join token; raises ConfigError where the file holds none or others can read it."""
+    return _read_secret(path, "join token", KEY_CHARS_MIN)
+
+
+def read_foreign_key_file(path: Path) -> str:
+    """Read a key that another server gave us, of any length; raises ConfigError."""
+    return _read_secret(path, "key", 1)
+
+
+def _read_secret(path: Path, what: str, chars_min: int) -> str:
     text = _read(path).strip()
-    if len(text) < KEY_CHARS_MIN or not _SECRET.match(text):
+    if len(text) < chars_min or not _SECRET.match(text):
         raise ConfigError(
-            f"{path} does not hold a {what}: it must be one line of at least {KEY_CHARS_MIN} "
+            f"{path} does not hold a {what}: it must be one line of at least {chars_min} "
             "printable characters without spaces",
             error_id="HX-0112",
-            hint=f"make one: (umask 077; openssl rand -hex 32 > {path})",
+            hint=f"(umask 077; openssl rand -hex 32 > {path})",
         )
     refuse_open_file(path, holds_secrets=True)
     return text

@@ -6,13 +6,14 @@ Each value keeps its origin, so that a problem can name its place and `helexa co
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from helexa.config.fields import group_at, holds_many, settings_of
 from helexa.config.problems import Path, Problem, did_you_mean, dotted, show
 
+M = TypeVar("M", bound=BaseModel)
 Tree = dict[str, Any]
 REPAIRS_MAX: Final = 20
 # Values that let the rest be checked when a setting without a default is missing or wrong.
@@ -91,8 +92,8 @@ def _mark(merged: Merged, layer: Layer, path: Path, value: Any) -> None:
 
 
 def check(
-    merged: Merged, model: type[BaseModel], elsewhere: Sequence[type[BaseModel]] = ()
-) -> tuple[BaseModel | None, list[Problem], set[Path]]:
+    merged: Merged, model: type[M], elsewhere: Sequence[type[BaseModel]] = ()
+) -> tuple[M | None, list[Problem], set[Path]]:
     """Read `merged` into `model`.
 
     Returns the config, every problem, and the paths that had to be left out to go on: where there

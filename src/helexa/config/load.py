@@ -27,13 +27,14 @@ from helexa.config.positions import line_map, line_of
 from helexa.config.problems import InvalidConfigError, Problem, dotted, show
 from helexa.config.problems import Path as SettingPath
 from helexa.config.rules import EngineProblems, Finding, validate_cortex, validate_neuron
+from helexa.config.shared import SharedSettings
 from helexa.protocol.ids import neuron_id_problem
 
 FILE_BYTES_MAX: Final = 4 * 2**20
 _CORTEX: Final = "cortex"
 _NEURON: Final = "neuron"
 
-C = TypeVar("C", CortexConfig, NeuronConfig)
+C = TypeVar("C", bound=SharedSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +167,7 @@ class _Reader:
         self._problems += problems
         if config is None:
             raise InvalidConfigError(_in_order(self._problems), self._subject)
-        typed = cast("C", config)
-        findings: list[Finding] = [*rules(typed), *file_findings(typed)]
+        findings: list[Finding] = [*rules(config), *file_findings(config)]
         for found in findings:
             rests_on = (found.path, *found.also)
             if not any(_concerns(at, path) for at in rests_on for path in left_out):
@@ -176,7 +176,7 @@ class _Reader:
                 self._problems.append(Problem(where, field, found.message, found.value))
         if self._problems:
             raise InvalidConfigError(_in_order(self._problems), self._subject)
-        return Loaded(typed, merged)
+        return Loaded(config, merged)
 
 
 def _concerns(finding: SettingPath, left_out: SettingPath) -> bool:
