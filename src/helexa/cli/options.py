@@ -54,7 +54,8 @@ NEURON_FLAGS: Final = (
     FlagSpec(("--node-id",), ("node_id",), "NAME", "Name of this neuron [the host's name]."),
     FlagSpec(("--api-socket",), ("api", "socket"), "HOST:PORT",
              "Where local tools reach this neuron [127.0.0.1:8060]."),
-    FlagSpec(("--join-token-file",), ("join_token_file",), "FILE", "Token that the cortex asks for."),
+    FlagSpec(("--join-token-file",), ("join_token_file",), "FILE",
+             "Token that the cortex asks for."),
     FlagSpec(("--allow-cleartext",), ("allow_cleartext",), "",
              "Dial a cortex on another machine by ws://, unencrypted.", is_flag=True),
 )  # fmt: skip

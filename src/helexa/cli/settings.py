@@ -87,17 +87,9 @@ def show(file: Path | None, role: str | None, origin: bool, output: str) -> None
 @debug_option
 def schema(kind: str) -> None:
     """Print the JSON schema of a config file (cortex, neuron) or of a spec."""
-    from helexa.config.cortex import CortexConfig, CortexSpec
-    from helexa.config.neuron import NeuronConfig
+    from helexa.config.schema import json_schema
 
-    model = {"cortex": CortexConfig, "neuron": NeuronConfig, "spec": CortexSpec}[kind]
-    tree = model.model_json_schema()
-    # These two get their defaults from the machine, so a file need not hold them.
-    tree["required"] = [n for n in tree.get("required", []) if n not in {"state_dir", "node_id"}]
-    if not tree["required"]:
-        del tree["required"]
-    dialect = "https://json-schema.org/draft/2020-12/schema"
-    click.echo(json.dumps({"$schema": dialect, **tree}, indent=2))
+    click.echo(json.dumps(json_schema(kind), indent=2))
 
 
 @config.command("reference")

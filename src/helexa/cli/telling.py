@@ -37,6 +37,8 @@ def tell_error(error: BaseException, *, debug: bool) -> None:
         traceback.print_exception(error)
     if isinstance(error, click.exceptions.Abort | KeyboardInterrupt):
         click.echo("interrupted", err=True)
+    elif isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
     elif isinstance(error, BrokenPipeError):
         # Whoever read our output has left (`| head`); there is nobody to tell.
         sys.stderr.close()

@@ -25,13 +25,13 @@ Each value comes from the last of these layers that sets it:
 5. flags of the command line.
 
 `helexa config check FILE` tells everything that is wrong with a file at once, with line numbers;
-`helexa config show --origin` tells which layer set what; `helexa config schema` prints a JSON schema
-for editors. An unknown setting or `HELEXA_…` variable is an error, not a silence.
+`helexa config show --origin` tells which layer set what; `helexa config schema` prints a JSON
+schema for editors. An unknown setting or `HELEXA_…` variable is an error, not a silence.
 
-A socket is `host:port`, `[ipv6]:port`, `:port` for every interface, or `off`. A path counts from the
-folder of the file that it stands in. A size is a number of bytes or a text such as `24GiB`. What
-can be reached from other machines must be protected (a keys file, a join token), or the setting
-`allow_open` of the same group must say that it is meant so.
+A socket is `host:port`, `[ipv6]:port`, `:port` for every interface, or `off`. A path counts from
+the folder of the file that it stands in. A size is a number of bytes or a text such as `24GiB`.
+What can be reached from other machines must be protected (a keys file, a join token), or the
+setting `allow_open` of the same group must say that it is meant so.
 """
 
 _KEYS: Final = """## Files with secrets
