@@ -1,0 +1,85 @@
+"""The `helexa` command: parse, configure, delegate. Each command's module is loaded when used."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Final, NoReturn
+
+import click
+
+from helexa.cli.telling import exit_status_of, tell_error
+from helexa.config.problems import did_you_mean
+
+_COMMANDS: Final = {
+    "up": ("helexa.cli.up", "Start everything on this machine and serve a first model."),
+    "cortex": ("helexa.cli.roles", "Run a cortex: the gateway and the control plane."),
+    "neuron": ("helexa.cli.roles", "Run a neuron: the models of this machine."),
+    "status": ("helexa.cli.status", "Show health, neurons, models and what to do next."),
+    "models": ("helexa.cli.models", "List models and where they run."),
+    "pull": ("helexa.cli.pull", "Download a model's weights."),
+    "chat": ("helexa.cli.chat", "Talk to a model, here or at any OpenAI-compatible server."),
+    "config": ("helexa.cli.settings", "Check, show and explain settings."),
+    "completion": ("helexa.cli.completion", "Print the completion script of a shell."),
+    "version": ("helexa.cli.version", "Print the version."),
+}
+
+
+class CommandTable(click.Group):
+    """A group that knows its commands' names and imports a command only to run it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command `cmd_name`; None where there is none."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(_COMMANDS[cmd_name][0])
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the arguments name, or say which one may have been meant."""
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            advice = did_you_mean(args[0], _COMMANDS)
+            ctx.fail(f"no such command: {args[0]!r}{advice}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.group(
+    cls=CommandTable,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start here: `helexa up` serves a first model on this machine, end to end.",
+)
+@click.option("--debug", is_flag=True, envvar="HELEXA_DEBUG", help="Show a traceback with errors.")
+def cli(debug: bool) -> None:  # noqa: FBT001  (click passes options by position)
+    """Turn a few machines into one AI inference service with an OpenAI-compatible front door."""
+    if debug:
+        click.get_current_context().meta["helexa.debug"] = True
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command line and end the process with its exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(run(given))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit status; errors are told on standard error."""
+    context_debug = "--debug" in arguments
+    try:
+        status = cli.main(args=list(arguments), prog_name="helexa", standalone_mode=False)
+    except KeyboardInterrupt:
+        return exit_status_of(KeyboardInterrupt())
+    except Exception as error:  # noqa: BLE001  (the outermost frame: every error is told here)
+        tell_error(error, debug=context_debug)
+        return exit_status_of(error)
+    return status if isinstance(status, int) else 0

@@ -1,0 +1,82 @@
+"""`helexa cortex` and `helexa neuron`: read the settings, set up logging, run the role."""
+
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+
+from helexa.cli.options import (
+    CORTEX_FLAGS,
+    NEURON_FLAGS,
+    config_option,
+    debug_option,
+    given_flags,
+    setting_flags,
+)
+
+_EPILOG_CORTEX = """\b
+Examples:
+  helexa cortex
+  helexa cortex --config cortex.toml --log-level debug
+  helexa cortex --control-plane-socket :9040 --join-token-file join-token
+
+Settings come from defaults, then the file, then HELEXA_… variables, then flags; the later wins.
+`helexa config check FILE` tells what is wrong with a file without starting anything."""
+
+_EPILOG_NEURON = """\b
+Examples:
+  helexa neuron
+  helexa neuron --config neuron.toml --node-id rack2
+  helexa neuron --cortex-control-endpoint wss://cortex.lan:9040 --join-token-file join-token
+
+Settings come from defaults, then the file, then HELEXA_… variables, then flags; the later wins."""
+
+
+@click.command("cortex", epilog=_EPILOG_CORTEX)
+@config_option
+@setting_flags(CORTEX_FLAGS)
+@debug_option
+def cortex(config_file: Path | None, **flags: Any) -> None:
+    """Run a cortex: the OpenAI-compatible gateway, and the control plane that neurons join."""
+    from helexa.cli.engines import engine_problems
+    from helexa.config.load import load_cortex
+
+    config = load_cortex(config_file, given_flags(CORTEX_FLAGS, flags), engine_problems).config
+    _set_up_logging(config.log.level, config.log.style)
+    from helexa.cortex.app import run
+
+    run_until_done(run(config))
+
+
+@click.command("neuron", epilog=_EPILOG_NEURON)
+@config_option
+@setting_flags(NEURON_FLAGS)
+@debug_option
+def neuron(config_file: Path | None, **flags: Any) -> None:
+    """Run a neuron: it joins a cortex and runs models on this machine."""
+    from helexa.config.load import load_neuron
+
+    config = load_neuron(config_file, given_flags(NEURON_FLAGS, flags)).config
+    _set_up_logging(config.log.level, config.log.style)
+    from helexa.neuron.app import run
+
+    run_until_done(run(config))
+
+
+def _set_up_logging(level: str, style: str) -> None:
+    from helexa.util import logging
+
+    logging.setup(level, style)
+
+
+def run_until_done(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine on a fresh event loop, uvloop's where there is one."""
+    import asyncio
+
+    try:
+        from uvloop import new_event_loop
+    except ImportError:  # no uvloop for this platform
+        from asyncio import new_event_loop
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(work)

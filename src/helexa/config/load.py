@@ -1,0 +1,326 @@
+"""The one reader of config files and of the environment.
+
+    default  <  spec  <  file  <  environment  <  flag
+
+Everything is read and checked before anything is started, and every problem is told at once.
+"""
+
+import json
+import os
+import re
+import socket
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar, cast
+
+from pydantic import BaseModel
+
+from helexa.config.cortex import CortexConfig, CortexSpec
+from helexa.config.environment import CONFIG_VARIABLE, read_environment
+from helexa.config.fields import Kind, Setting, settings_of
+from helexa.config.layers import Layer, Merged, Origin, Tree, check, merge
+from helexa.config.named_files import file_findings
+from helexa.config.neuron import NeuronConfig
+from helexa.config.positions import line_map, line_of
+from helexa.config.problems import InvalidConfigError, Problem, dotted, show
+from helexa.config.problems import Path as SettingPath
+from helexa.config.rules import EngineProblems, Finding, validate_cortex, validate_neuron
+from helexa.config.shared import SharedSettings
+from helexa.protocol.ids import neuron_id_problem
+
+FILE_BYTES_MAX: Final = 4 * 2**20
+_CORTEX: Final = "cortex"
+_NEURON: Final = "neuron"
+
+C = TypeVar("C", bound=SharedSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A setting that was given on the command line."""
+
+    value: Any
+    flag: str
+
+
+Flags = Mapping[tuple[str, ...], Flag]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Generic[C]):
+    """A checked config, and where each of its values came from."""
+
+    config: C
+    merged: Merged
+
+    def origin(self, path: SettingPath) -> Origin:
+        """Return which layer set the value at `path`."""
+        return self.merged.origin(path)
+
+
+def load_cortex(
+    file: Path | None,
+    flags: Flags,
+    engine_problems: EngineProblems,
+    environ: Mapping[str, str] | None = None,
+) -> Loaded[CortexConfig]:
+    """Read the settings of a cortex; raises InvalidConfigError with every problem."""
+    reader = _Reader(_CORTEX, os.environ if environ is None else environ)
+    merged = reader.read(CortexConfig, NeuronConfig, file, flags)
+    return reader.finish(
+        CortexConfig, NeuronConfig, merged, lambda config: validate_cortex(config, engine_problems)
+    )
+
+
+def load_neuron(
+    file: Path | None, flags: Flags, environ: Mapping[str, str] | None = None
+) -> Loaded[NeuronConfig]:
+    """Read the settings of a neuron; raises InvalidConfigError with every problem."""
+    reader = _Reader(_NEURON, os.environ if environ is None else environ)
+    merged = reader.read(NeuronConfig, CortexConfig, file, flags)
+    return reader.finish(NeuronConfig, CortexConfig, merged, validate_neuron)
+
+
+def role_of_file(file: Path) -> str:
+    """Tell by its keys whose settings a file holds: "cortex" or "neuron".
+
+    Raises ConfigError where the file cannot be read. A file that fits both is read as cortex's.
+    """
+    problems: list[Problem] = []
+    layer = _read_toml(file, problems)
+    if layer is None:
+        raise InvalidConfigError(problems, str(file))
+    only_cortex = set(CortexConfig.model_fields) - set(NeuronConfig.model_fields)
+    only_neuron = set(NeuronConfig.model_fields) - set(CortexConfig.model_fields)
+    votes = len(only_neuron & set(layer.tree)) - len(only_cortex & set(layer.tree))
+    return _NEURON if votes > 0 else _CORTEX
+
+
+def state_home(environ: Mapping[str, str] | None = None) -> Path:
+    """Return the default state folder: $XDG_STATE_HOME/helexa or ~/.local/state/helexa."""
+    given = (os.environ if environ is None else environ).get("XDG_STATE_HOME", "")
+    # A relative XDG_STATE_HOME is to be ignored (XDG Base Directory Specification).
+    home = Path(given) if given.startswith("/") else Path.home() / ".local" / "state"
+    return home / "helexa"
+
+
+def node_name() -> str:
+    """Return this machine's host name in the form of a neuron id."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", socket.gethostname()).strip("-._")[:64]
+    return name if name and neuron_id_problem(name) is None else "neuron"
+
+
+class _Reader:
+    """Collects problems while the layers of one role are read and checked."""
+
+    def __init__(self, role: str, environ: Mapping[str, str]) -> None:
+        self._role = role
+        self._environ = environ
+        self._problems: list[Problem] = []
+        self._subject = role
+
+    def read(
+        self, model: type[BaseModel], other: type[BaseModel], file: Path | None, flags: Flags
+    ) -> Merged:
+        """Read all layers and lay them over each other."""
+        layers = [self._defaults()]
+        file = file or self._file_of_environment()
+        if file is not None:
+            self._subject = f"{self._role} ({file})"
+            read = _read_toml(file, self._problems)
+            layers += [read] if read is not None else []
+        environment = read_environment(self._environ, model, [other])
+        self._problems += environment.problems
+        variables = environment.variables
+        layers.append(
+            Layer("environment", environment.tree, lambda path: _named(variables, path) or "?")
+        )
+        layers.append(_flag_layer(flags))
+        for layer in layers:
+            base = file.parent if file is not None and layer.name == "file" else Path.cwd()
+            _resolve_paths(model, layer.tree, base)
+        return merge(layers)
+
+    def _defaults(self) -> Layer:
+        tree: Tree = {"state_dir": str(state_home(self._environ))}
+        if self._role == _NEURON:
+            tree["node_id"] = node_name()
+        return Layer("default", tree, lambda _: "default")
+
+    def _file_of_environment(self) -> Path | None:
+        named = self._environ.get(CONFIG_VARIABLE, "").strip()
+        return Path(named).expanduser() if named else None
+
+    def finish(
+        self,
+        model: type[C],
+        other: type[BaseModel],
+        merged: Merged,
+        rules: Callable[[C], list[Finding]],
+    ) -> Loaded[C]:
+        """Check everything; return the config or raise with every problem."""
+        if model is CortexConfig:
+            _add_spec(merged, self._problems)
+        config, problems, left_out = check(merged, model, [other])
+        self._problems += problems
+        if config is None:
+            raise InvalidConfigError(_in_order(self._problems), self._subject)
+        findings: list[Finding] = [*rules(config), *file_findings(config)]
+        for found in findings:
+            rests_on = (found.path, *found.also)
+            if not any(_concerns(at, path) for at in rests_on for path in left_out):
+                where = merged.origin(found.path).where
+                field = dotted(found.path)
+                self._problems.append(Problem(where, field, found.message, found.value))
+        if self._problems:
+            raise InvalidConfigError(_in_order(self._problems), self._subject)
+        return Loaded(config, merged)
+
+
+def _concerns(finding: SettingPath, left_out: SettingPath) -> bool:
+    """Tell whether a finding is only about a value that was wrong in itself."""
+    return finding[: len(left_out)] == left_out or left_out[: len(finding)] == finding
+
+
+def _in_order(problems: Sequence[Problem]) -> list[Problem]:
+    """Sort by place, lines as numbers; keep one of those that say the same."""
+
+    def key(problem: Problem) -> tuple[str, int]:
+        name, _, line = problem.where.rpartition(":")
+        return (name, int(line)) if line.isdigit() else (problem.where, 0)
+
+    return sorted(dict.fromkeys(problems), key=key)
+
+
+def _named(variables: Mapping[tuple[str, ...], str], path: SettingPath) -> str | None:
+    for length in range(len(path), 0, -1):
+        found = variables.get(cast("tuple[str, ...]", path[:length]))
+        if found is not None:
+            return found
+    # A group: named by the first variable in it.
+    return next((name for known, name in variables.items() if known[: len(path)] == path), None)
+
+
+def _flag_layer(flags: Flags) -> Layer:
+    tree: Tree = {}
+    names = {path: flag.flag for path, flag in flags.items()}
+    for path, flag in flags.items():
+        at = tree
+        for group in path[:-1]:
+            at = at.setdefault(group, {})
+        at[path[-1]] = flag.value
+    return Layer("flag", tree, lambda path: _named(names, path) or "?")
+
+
+def _read_toml(file: Path, problems: list[Problem]) -> Layer | None:
+    text = _read_text(file, problems)
+    if text is None:
+        return None
+    try:
+        tree = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        at = re.search(r"\(at line ([0-9]+), column [0-9]+\)", str(error))
+        line = at[1] if at else str(max(1, text.count("\n")))
+        message = re.sub(r" \(at (line|end).*\)$", "", str(error))
+        problems.append(Problem(f"{file}:{line}", "", f"is not TOML: {message}"))
+        return None
+    lines = line_map(text)
+
+    def where(path: SettingPath) -> str:
+        line = line_of(lines, path)
+        return f"{file}:{line}" if line is not None else str(file)
+
+    return Layer("file", tree, where)
+
+
+def _read_text(file: Path, problems: list[Problem]) -> str | None:
+    try:
+        with file.open("rb") as handle:
+            content = handle.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        problems.append(Problem(str(file), "", f"cannot be read: {error.strerror or error}"))
+        return None
+    if len(content) > FILE_BYTES_MAX:
+        problems.append(Problem(str(file), "", f"is larger than {FILE_BYTES_MAX} bytes"))
+        return None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        problems.append(Problem(f"{file}:{line}", "", f"is not UTF-8 text ({error.reason})"))
+        return None
+
+
+def _resolve_paths(model: type[BaseModel], tree: Tree, base: Path) -> None:
+    """Make the paths of one layer absolute: they count from the folder of its file."""
+    for setting in settings_of(model):
+        parent: Any = tree
+        for group in setting.path[:-1]:
+            parent = parent.get(group) if isinstance(parent, dict) else None
+        if isinstance(parent, dict) and setting.path[-1] in parent:
+            last = setting.path[-1]
+            parent[last] = _absolute(setting, parent[last], base)
+
+
+def _absolute(setting: Setting, value: Any, base: Path) -> Any:
+    if setting.kind is Kind.TABLES and setting.entry is not None and isinstance(value, list):
+        for item in value:
+            if isinstance(item, dict):
+                _resolve_paths(setting.entry, item, base)
+    elif setting.kind is Kind.PATH and isinstance(value, str | Path):
+        return str(_path(str(value), base)) if str(value) else value
+    elif setting.kind is Kind.PATHS and isinstance(value, list):
+        return [_path(item, base) if isinstance(item, str) else item for item in value]
+    elif setting.kind is Kind.PATH_MAP and isinstance(value, dict):
+        return {
+            key: _path(item, base) if isinstance(item, str) else item for key, item in value.items()
+        }
+    return value
+
+
+def _path(text: str, base: Path) -> str:
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:  # `~name` of a user that does not exist: kept, and reported as missing
+        path = Path(text)
+    return os.path.normpath(base / path)
+
+
+def _add_spec(merged: Merged, problems: list[Problem]) -> None:
+    """Put the models of the spec below those of the config file."""
+    named = merged.tree.get("spec")
+    if not isinstance(named, str) or not named:
+        return
+    place = merged.origin(("spec",))
+    found: list[Problem] = []
+    text = _read_text(Path(named), found)
+    if text is None:
+        problems += [replace(p, where=place.where, field="spec", value=show(named)) for p in found]
+        return
+    try:
+        tree = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        problems.append(Problem(named, "", f"is not JSON: {error}"))
+        return
+    if not isinstance(tree, dict):
+        problems.append(Problem(named, "", "must be a JSON object"))
+        return
+    layer = Layer("spec", tree, lambda path: f"{named}: {dotted(path)}")
+    _, wrong, _ = check(merge([layer]), CortexSpec)
+    problems += [replace(problem, where=named) for problem in wrong]
+    _append_models(merged, named, tree.get("models") if not wrong else None)
+
+
+def _append_models(merged: Merged, named: str, entries: Any) -> None:
+    models = merged.tree.setdefault("models", [])
+    if not isinstance(entries, list) or not isinstance(models, list):
+        return
+    known = {model.get("id") for model in models if isinstance(model, dict)}
+    for index, entry in enumerate(entries):
+        if entry["id"] in known:
+            continue
+        place = f"{named}: models[{index}]"
+        merged.origins["models", len(models)] = Origin("spec", place)
+        models.append(entry)
