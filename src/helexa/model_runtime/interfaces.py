@@ -31,7 +31,7 @@ from helexa.protocol.workload import Operation
 
 
 class InferenceError(Exception):
-    """A runtime could not answer. `code` tells whose fault it is; `retryable` whether to try again."""
+    """A runtime could not answer: `code` says whose fault it is, `retryable` whether to retry."""
 
     def __init__(self, code: ErrorCode, message: str, *, retryable: bool = False) -> None:
         super().__init__(message)
@@ -142,7 +142,7 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class LaunchPlan:
-    """How to start an engine: an argv (no shell), an environment (from empty), and where it listens."""
+    """How to start an engine: argv (no shell), environment (from empty), and where it listens."""
 
     argv: tuple[str, ...]
     endpoint: str
@@ -157,16 +157,16 @@ class AttachPlan:
     """How to reach a server that already runs (`spawns` is False).
 
     A secret never travels in a config: the config names a file, the neuron reads it and sends its
-    stripped text, after `secret_prefix`, as the header `secret_header` with every request. The
+    stripped text, after `key_prefix`, as the header `key_header` with every request. The
     neuron must refuse a file outside the folder that its own config sets aside for secrets, since
     a cortex is not trusted to choose what leaves the machine.
     """
 
     endpoint: str
     """Base URL without a trailing slash."""
-    secret_file: str | None = None
-    secret_header: str = "authorization"
-    secret_prefix: str = "Bearer "
+    key_file: str | None = None
+    key_header: str = "authorization"
+    key_prefix: str = "Bearer "
 
 
 @dataclass(frozen=True, slots=True)
