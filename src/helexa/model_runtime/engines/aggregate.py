@@ -135,13 +135,12 @@ class AggregateTranslation:
                 return
             answer.calls.setdefault(part.index, _Call()).add(part)
 
-    def _take_logprobs(self, answer: _Answer, logprobs: msgspec.Raw) -> None:
+    def _take_logprobs(self, answer: _Answer, logprobs: Any) -> None:
         if self._plan.legacy_logprobs:
             answer.legacy.add(logprobs)
             return
-        told = msgspec.json.decode(logprobs)
-        if isinstance(told, dict) and isinstance(told.get("content"), list):
-            answer.logprobs.extend(told["content"])
+        if isinstance(logprobs, dict) and isinstance(logprobs.get("content"), list):
+            answer.logprobs.extend(logprobs["content"])
 
     def _whole(self, usage: Usage | None) -> dict[str, Any]:
         last = self._reader.last or Chunk()

@@ -1,6 +1,6 @@
 """The shape of an engine's streamed chunks, as far as they are looked into. Pure."""
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -46,7 +46,7 @@ class Choice(msgspec.Struct):
     delta: Delta | None = None
     text: str | None = None
     finish_reason: str | None = None
-    logprobs: msgspec.Raw | None = None
+    logprobs: Any = None
 
 
 class Progress(msgspec.Struct, gc=False):
@@ -69,7 +69,7 @@ class Chunk(msgspec.Struct):
     usage: UsageBody | None = None
     timings: Timings | None = None
     prompt_progress: Progress | None = None
-    error: msgspec.Raw | None = None
+    error: Any = None
 
     @property
     def is_plain(self) -> bool:

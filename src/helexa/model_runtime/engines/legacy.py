@@ -33,11 +33,11 @@ class LegacyLogprobs:
         self._offset = 0
         self._parts: dict[str, list[Any]] = _empty()
 
-    def add(self, logprobs: msgspec.Raw | None) -> dict[str, Any] | None:
+    def add(self, logprobs: object) -> dict[str, Any] | None:
         """Return one piece in the legacy shape; None for none. Raises msgspec's errors."""
-        if logprobs is None or logprobs == b"null":
+        if logprobs is None:
             return None
-        tokens = msgspec.json.decode(logprobs, type=_ChatShaped).content
+        tokens = msgspec.convert(logprobs, _ChatShaped).content
         if tokens is None:
             return None
         piece = _empty()

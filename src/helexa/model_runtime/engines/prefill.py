@@ -55,13 +55,13 @@ class EchoStripper:
         delta.content = delta.content[len(self._prefix) :]
         return True
 
-    def _is_new_text(self, content: str, logprobs: msgspec.Raw | None) -> bool:
+    def _is_new_text(self, content: str, logprobs: object) -> bool:
         """Tell whether the tokens of this piece spell all of it, so that nothing is an echo."""
         if logprobs is None:
             return True
         try:
-            tokens = msgspec.json.decode(logprobs, type=_Logprobs).content or []
-        except (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError):
+            tokens = msgspec.convert(logprobs, _Logprobs).content or []
+        except msgspec.MsgspecError:
             return True
         spelled = "".join(one.token for one in tokens)
         return spelled == content or len(spelled) >= len(content)

@@ -99,7 +99,7 @@ class ChunkReader:
         except (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError):
             self.failure = GARBAGE
             return None
-        if chunk.error is not None and chunk.error != b"null":
+        if chunk.error is not None:
             self.failure = failure_of_event(payload)
             return None
         return chunk if self._takes(chunk) else None

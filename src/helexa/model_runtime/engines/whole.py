@@ -22,6 +22,7 @@ from helexa.protocol.inference import ResponseHead, Usage
 HELD_BYTES_MAX: Final = 256 << 10
 EDGE_BYTES: Final = 4 << 10
 """Of both ends of a large body: `usage` is told before or after the data."""
+_ABSENT: Final = msgspec.Raw()
 _HEAD: Final = ResponseHead(status=200, content_type="application/json")
 
 
@@ -88,8 +89,8 @@ class WholeTranslation:
 
 
 class _Answer(msgspec.Struct):
-    data: msgspec.Raw | None = None
-    choices: msgspec.Raw | None = None
+    data: msgspec.Raw = _ABSENT
+    choices: msgspec.Raw = _ABSENT
 
 
 def _is_answer(body: bytes) -> bool:
@@ -99,4 +100,4 @@ def _is_answer(body: bytes) -> bool:
         answer = msgspec.json.decode(body, type=_Answer)
     except (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError):
         return False
-    return answer.data is not None or answer.choices is not None
+    return answer.data is not _ABSENT or answer.choices is not _ABSENT
