@@ -31,7 +31,7 @@ from helexa.protocol.workload import Operation
 
 
 class InferenceError(Exception):
-    """A runtime could not answer: `code` tells whose fault it is, `retryable` if to try again."""
+    """A runtime could not answer: `code` says whose fault it is, `retryable` whether to retry."""
 
     def __init__(self, code: ErrorCode, message: str, *, retryable: bool = False) -> None:
         super().__init__(message)
@@ -132,16 +132,17 @@ class Launch:
     """Path of a private file (0600) that holds `api_key`, for engines that read keys from files."""
     threads: int
     binaries: Mapping[str, str]
-    """Absolute paths that the neuron's own config (or its check of PATH) allows, by name."""
+    """Absolute paths that the neuron's own config, its check of PATH or
+    `model_runtime.packaged.packaged_servers()` allows, by name."""
     python: str
-    """The interpreter that runs packaged engines (`python -I -m helexa.model_runtime…`)."""
+    """The interpreter that runs packaged engines (`python -I PATH …`: isolated from its user)."""
     gpu: bool = False
     cpu_features: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchPlan:
-    """How to start an engine: argv (no shell), environment (from empty), where it listens."""
+    """How to start an engine: argv (no shell), environment (from empty), and where it listens."""
 
     argv: tuple[str, ...]
     endpoint: str
@@ -149,6 +150,23 @@ class LaunchPlan:
     environment: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     """Sent with every request to the engine (its API key)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttachPlan:
+    """How to reach a server that already runs (`spawns` is False).
+
+    A secret never travels in a config: the config names a file, the neuron reads it and sends its
+    stripped text, after `key_prefix`, as the header `key_header` with every request. The
+    neuron must refuse a file outside the folder that its own config sets aside for secrets, since
+    a cortex is not trusted to choose what leaves the machine.
+    """
+
+    endpoint: str
+    """Base URL without a trailing slash."""
+    key_file: str | None = None
+    key_header: str = "authorization"
+    key_prefix: str = "Bearer "
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +271,10 @@ class EngineDescription(Protocol):
 
     def launch(self, launch: Launch) -> LaunchPlan:
         """Return argv, environment and endpoint; raises ValueError with a reason if impossible."""
+        ...
+
+    def attach(self, config: ModelConfig) -> AttachPlan:
+        """Return how to reach a running server; raises ValueError for an engine that spawns."""
         ...
 
     def capability(self, config: ModelConfig, weights: WeightsSummary | None) -> ModelCapability:
