@@ -113,7 +113,7 @@ class WeightsFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSpawned:
-    """The process runs (or, for an attached server, the endpoint is known). It may not serve yet."""
+    """The process runs (or the endpoint of an attached server is known). It may not serve yet."""
 
     model_id: ModelId
     attempt: int
@@ -125,7 +125,7 @@ class EngineSpawned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineReady:
-    """Health and a one-token canary both passed. `memory_bytes` is measured, None if it cannot be."""
+    """Health and a one-token canary both passed. `memory_bytes` is measured, where it can be."""
 
     model_id: ModelId
     attempt: int
