@@ -58,7 +58,7 @@ async def find_binaries(
         if problem is None and arguments is not None:
             problem = await run_problem(path, arguments, run)
         if problem is None:
-            usable[name] = os.path.realpath(path)
+            usable[name] = real_path(path)
         else:
             problems[name] = problem
     return Binaries(usable, problems)
@@ -71,6 +71,11 @@ def on_path(name: str, search_path: str) -> str | None:
         if candidate.is_absolute() and candidate.is_file() and os.access(candidate, os.X_OK):
             return str(candidate)
     return None
+
+
+def real_path(path: str) -> str:
+    """Return the path with all links followed."""
+    return str(Path(path).resolve())
 
 
 def file_problem(path: str) -> str | None:

@@ -47,7 +47,7 @@ class GuardedProcess(asyncio.SubprocessProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The guard runs."""
-        self._transport = cast(asyncio.SubprocessTransport, transport)
+        self._transport = cast("asyncio.SubprocessTransport", transport)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         """Output of the program (1) or news of the guard (2)."""
@@ -138,7 +138,7 @@ class GuardedProcess(asyncio.SubprocessProtocol):
         self._write(json.dumps({"stop": grace_s}).encode() + b"\n")
 
     def kill_all(self) -> None:
-        """Kill program and guard by ourselves: the guard does not do its work (it is stopped, say)."""
+        """Kill program and guard by ourselves: the guard does not do its work."""
         if self._transport is None or self.has_ended:
             return
         guard_pid = self._transport.get_pid()

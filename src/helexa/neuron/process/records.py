@@ -69,6 +69,12 @@ class RunRecords:
         """The engine is gone."""
         self._path(mark).unlink(missing_ok=True)
 
+    def kill_left(self, mark: str) -> None:
+        """The guard of one of our own engines was killed: kill what is left of the engine."""
+        record = self._read(self._path(mark))
+        for pid in self._left(record) if record is not None else ():
+            table.kill(pid)
+
     def reap(self) -> list[Orphan]:
         """Kill what dead neurons left behind; return what was found alive.
 

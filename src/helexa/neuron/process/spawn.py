@@ -11,7 +11,7 @@ from typing import Final
 from helexa.model_runtime.interfaces import LaunchPlan
 from helexa.neuron.process import table
 from helexa.neuron.process.environment import engine_environment
-from helexa.neuron.process.exits import ExitDescription
+from helexa.neuron.process.exits import GUARD_LOST, ExitDescription
 from helexa.neuron.process.guarded import GUARD_PATH, GuardedProcess, StartError
 from helexa.neuron.process.output import OutputRing
 from helexa.neuron.process.records import Orphan, RunRecords
@@ -53,13 +53,15 @@ class EngineProcess:
 
     async def wait(self) -> ExitDescription:
         """Wait until the engine is gone, with all its children; return how it ended."""
-        ended = await self._guarded.wait()
-        self._records.remove(self._mark)
-        return ended
+        return self._ended(await self._guarded.wait())
 
     async def stop(self, grace_s: float) -> ExitDescription:
         """SIGTERM to the group, `grace_s` later SIGKILL; return when all of it is gone."""
-        ended = await self._guarded.stop(grace_s)
+        return self._ended(await self._guarded.stop(grace_s))
+
+    def _ended(self, ended: ExitDescription) -> ExitDescription:
+        if ended is GUARD_LOST:
+            self._records.kill_left(self._mark)
         self._records.remove(self._mark)
         return ended
 
@@ -118,7 +120,7 @@ class Spawner:
                 await guarded.stop(1.0)
                 return 124, "\n".join(guarded.output.tail(PROGRAM_TAIL_LINES))
             except asyncio.CancelledError:
-                guarded.ask_to_stop(0.0)
+                await guarded.stop(0.0)
                 raise
         return ended.shell_status, "\n".join(guarded.output.tail(PROGRAM_TAIL_LINES))
 
@@ -151,6 +153,6 @@ class Spawner:
         try:
             await guarded.begin(json.dumps(order).encode() + b"\n")
         except BaseException:  # also when cancelled: nothing may be left running
-            guarded.ask_to_stop(0.0)
+            await guarded.stop(0.0)
             raise
         return guarded
