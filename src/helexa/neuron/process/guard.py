@@ -63,9 +63,13 @@ class Lifeline:
             self._read()
         return self._take()
 
-    def lines(self) -> list[bytes]:
+    def read(self) -> list[bytes]:
         """Read once what is there; return the lines that are complete."""
         self._read()
+        return self.held()
+
+    def held(self) -> list[bytes]:
+        """Return the lines that were read already."""
         lines = []
         while b"\n" in self._held:
             lines.append(self._take())
@@ -202,6 +206,8 @@ class Guard:
     def run(self) -> int:
         """Return the wait status of the program; nothing of it is alive then."""
         watched = [0, self._wake]
+        # A command may have come with the order, in one piece.
+        self._obey(self._lifeline.held())
         while self._status is None:
             wait_s = None
             if self._kill_at is not None:
@@ -228,11 +234,14 @@ class Guard:
 
     def _listen(self) -> bool:
         """Take commands; return whether the lifeline is at its end."""
-        for line in self._lifeline.lines():
-            self.end(float(json.loads(line)["stop"]))
+        self._obey(self._lifeline.read())
         if self._lifeline.ended:
             self.end(_ORPHAN_GRACE_S)
         return self._lifeline.ended
+
+    def _obey(self, lines: list[bytes]) -> None:
+        for line in lines:
+            self.end(float(json.loads(line)["stop"]))
 
     def _reap(self) -> None:
         with contextlib.suppress(ChildProcessError):

@@ -41,7 +41,11 @@ class GuardedProcess(asyncio.SubprocessProtocol):
         self._exit: ExitDescription | None = None
         self._started: asyncio.Future[None] = loop.create_future()
         self._ended: asyncio.Future[ExitDescription] = loop.create_future()
+        # A failure that nobody waits for any more is no news.
+        self._started.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._output_ended = asyncio.Event()
+        self._is_reaped = False
+        self._news_ended = False
 
     # ── told by the event loop ────────────────────────────────────────────────────────────────
 
@@ -65,9 +69,18 @@ class GuardedProcess(asyncio.SubprocessProtocol):
         """The program closed its output, or the guard is gone."""
         if fd == 1:
             self._output_ended.set()
+        elif fd == 2:
+            self._news_ended = True
+            self._finish()
 
     def process_exited(self) -> None:
-        """The guard is gone and reaped, and by its work the program is too."""
+        """The guard is gone and reaped; what it said last may still be on its way."""
+        self._is_reaped = True
+        self._finish()
+
+    def _finish(self) -> None:
+        if not (self._is_reaped and self._news_ended):
+            return
         if not self._started.done():
             tail = self._news.decode("utf-8", "replace").strip()[-500:]
             self._started.set_exception(StartError(f"the guard process ended at once: {tail}"))
@@ -102,8 +115,6 @@ class GuardedProcess(asyncio.SubprocessProtocol):
     async def begin(self, order: bytes) -> None:
         """Give the guard its order and wait until the program runs; raises StartError."""
         self._write(order)
-        # A failure that nobody waits for any more is no news.
-        self._started.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             async with asyncio.timeout(STARTED_S_MAX):
                 await asyncio.shield(self._started)
