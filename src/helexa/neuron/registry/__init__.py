@@ -1,0 +1,1 @@
+"""What runs on this neuron, as a pure machine: events in, commands out. No clock, no I/O."""

@@ -1,0 +1,1 @@
+"""The neuron's moving parts: the supervisor of engines and the executor of requests."""
