@@ -1,0 +1,1 @@
+"""Runs models: the supervisor of engines, and the executor of requests. No decisions of cortex."""
