@@ -1,0 +1,1 @@
+"""The neuron's side of its one connection to cortex, and its own local API."""

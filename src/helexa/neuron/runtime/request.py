@@ -1,0 +1,375 @@
+"""One request on a neuron, from its first frame to its last: body, seat, engine, answer.
+
+    collecting ──► waiting ──► running ──► done
+        │             │           │          ▲
+        └─────────────┴───────────┴──────────┘    client gone, refused, failed, out of time
+
+Whatever ends a request goes through `_finish`, once: there the seat is given back and the numbers
+are written. The client is told before that.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from helexa.model_runtime.interfaces import (
+    Ending,
+    EngineDescription,
+    Failure,
+    InboundCall,
+    OutboundCall,
+)
+from helexa.neuron.registry.admission import Admitted, Queued
+from helexa.neuron.registry.commands import RunningModel
+from helexa.neuron.runtime import request_metrics as outcomes
+from helexa.neuron.runtime.crash_memory import CrashMemory
+from helexa.neuron.runtime.engine_client import EngineClient, EngineRequest
+from helexa.neuron.runtime.ports import ModelAccess, SeatAccess
+from helexa.neuron.runtime.reply import Breakdown, Reply
+from helexa.neuron.runtime.request_metrics import RequestMetrics
+from helexa.protocol.errors import CODES, ErrorCode, Refusal, envelope
+from helexa.protocol.inference import OpenHead, Reset, ResponseHead, Trailer
+from helexa.protocol.tunnel import Stream
+from helexa.util.clock import Clock
+from helexa.util.errors import describe
+
+MESSAGE_CHARS_MAX: Final = 1000
+_TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
+_OUTCOMES: Final = {
+    ErrorCode.UPSTREAM_TIMEOUT: outcomes.TIMEOUT,
+    ErrorCode.SERVICE_UNAVAILABLE: outcomes.REJECTED,
+    ErrorCode.SHUTTING_DOWN: outcomes.REJECTED,
+}
+_encode: Final = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorLimits:
+    """Bounds of the executor and of each request."""
+
+    body_bytes_max: int = 32 << 20
+    bodies_bytes_max: int = 512 << 20
+    """Bodies in memory, of all requests together."""
+    requests_max: int = 4096
+    collect_s: float = 60.0
+    """For a request's body to arrive."""
+    stall_s: float = 30.0
+    """Silence of an engine that is tolerated after its first token."""
+    sweep_s: float = 0.25
+
+
+class BodyBudget:
+    """Bytes of request bodies that all requests together may hold."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, allowed_bytes: int) -> None:
+        self._left = allowed_bytes
+
+    def take(self, byte_count: int) -> bool:
+        """Take bytes out of the budget; False once it is overdrawn."""
+        self._left -= byte_count
+        return self._left >= 0
+
+    def give(self, byte_count: int) -> None:
+        """Give back what a request took."""
+        self._left += byte_count
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What every request uses."""
+
+    models: ModelAccess
+    seats: SeatAccess
+    engines: Mapping[str, EngineDescription]
+    client: EngineClient
+    clock: Clock
+    metrics: RequestMetrics
+    crashes: CrashMemory
+    limits: ExecutorLimits
+    bodies: BodyBudget
+    log: Any
+
+
+class Request:
+    """The handler of one tunnel stream, and the owner of its reply."""
+
+    __slots__ = (
+        "_began_at", "_body", "_body_bytes", "_first_token_at", "_model", "_on_done", "_parts",
+        "_reply", "_services", "_stream", "_ticket", "_waited_s", "done", "expires_at", "head",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        services: Services,
+        stream: Stream,
+        head: OpenHead,
+        ticket: str,
+        on_done: Callable[["Request"], None],
+    ) -> None:
+        now = services.clock.monotonic()
+        self.head = head
+        self.done = False
+        self.expires_at: float | None = now + services.limits.collect_s
+        self._services = services
+        self._stream = stream
+        self._ticket = ticket
+        self._on_done = on_done
+        self._parts: list[bytes] | None = []
+        self._body = b""
+        self._body_bytes = 0
+        self._began_at = now
+        self._waited_s = 0.0
+        self._first_token_at: float | None = None
+        self._model: RunningModel | None = None
+        self._reply: Reply | None = None
+
+    # ── StreamHandler ─────────────────────────────────────────────────────────────────────────
+
+    def on_head(self, payload: bytes) -> None:
+        """Never called: on this side of the tunnel a HEAD is a broken rule."""
+
+    def on_data(self, data: bytes) -> None:
+        """Take a part of the body; past the bound the caller is told 413."""
+        self._stream.consumed(len(data))
+        if self._parts is None:
+            return
+        self._parts.append(data)
+        self._body_bytes += len(data)
+        allowed = self._services.limits.body_bytes_max
+        fits = self._services.bodies.take(len(data))
+        if self._body_bytes > allowed:
+            text = f"the body has more than {allowed} bytes"
+            self._refuse_caller(Refusal(ErrorCode.PAYLOAD_TOO_LARGE, text))
+        elif not fits:
+            text = "this neuron holds as many bytes of requests as it may"
+            self._refuse(Refusal(ErrorCode.RATE_LIMIT_EXCEEDED, text))
+
+    def on_end(self, payload: bytes) -> None:
+        """The body is complete: ask for a seat."""
+        parts, self._parts = self._parts, None
+        if parts is None or self.done:
+            return
+        self._body = parts[0] if len(parts) == 1 else b"".join(parts)
+        self._began_at = self._services.clock.monotonic()
+        deadline_s = self.head.deadline_s
+        self.expires_at = None if deadline_s is None else self._began_at + deadline_s
+        self._begin()
+
+    def on_reset(self, payload: bytes) -> None:
+        """The client has gone, or the tunnel: stop the engine's work at once."""
+        self._finish(outcomes.CANCELLED)
+
+    def on_writable(self) -> None:
+        """The peer takes bytes again."""
+        if self._reply is not None:
+            self._reply.resume()
+
+    # ── on the way to the engine ──────────────────────────────────────────────────────────────
+
+    def _begin(self) -> None:
+        services, head = self._services, self.head
+        self._model = services.models.running(head.model)
+        if self._model is None:
+            self._refuse(services.models.refusal(head.model))
+            return
+        now = self._began_at
+        if services.crashes.is_blocked(head.request_id, head.model, self._body, now):
+            text = "the engine died twice while it worked on this request; it is not tried again"
+            self._refuse(Refusal(ErrorCode.ENGINE_CRASH, text), elsewhere=False)
+            return
+        outcome = services.seats.ask(head.model, self._ticket, self._seated_later)
+        if not isinstance(outcome, Queued):
+            self._seated(outcome)
+
+    def _seated_later(self, outcome: Admitted | Refusal) -> None:
+        # Verdicts come out of another request's end: begun in there, a line of requests that all
+        # fail at once would end each other ever deeper in the stack.
+        asyncio.get_running_loop().call_soon(self._seated, outcome)
+
+    def _seated(self, outcome: Admitted | Refusal) -> None:
+        """The verdict on the seat, at once or later."""
+        services = self._services
+        if self.done:
+            return
+        if isinstance(outcome, Refusal):
+            self._refuse(outcome)
+            return
+        self._waited_s = outcome.waited_s
+        services.metrics.seated(self.head.model, outcome.waited_s)
+        model = self._model = services.models.running(self.head.model)
+        if model is None:
+            self._refuse(services.models.refusal(self.head.model))
+            return
+        try:
+            self._send(model)
+        except Exception as error:
+            services.log.exception(
+                "request_failed", request_id=self.head.request_id, error=describe(error)
+            )
+            self._refuse_caller(_internal_error(), outcomes.UPSTREAM_ERROR)
+
+    def _send(self, model: RunningModel) -> None:
+        services, head = self._services, self.head
+        call = services.engines[model.engine].call(
+            InboundCall(
+                operation=head.operation,
+                body=self._body,
+                stream=head.stream,
+                include_usage=head.include_usage,
+                request_id=head.request_id,
+                config=model.config,
+                capability=model.capability,
+            )
+        )
+        if isinstance(call, Failure):
+            self._refuse_caller(Refusal(call.code, call.message))
+            return
+        reply = self._reply = Reply(self, self._stream, call.translation)
+        reply.attach(services.client.request(self._engine_request(model, call), reply))
+
+    def _engine_request(self, model: RunningModel, call: OutboundCall) -> EngineRequest:
+        headers = {**model.headers, **call.headers}
+        if _TRACEPARENT.match(self.head.traceparent):
+            headers["traceparent"] = self.head.traceparent
+        return EngineRequest(model.endpoint, call.path, call.body, headers, call.method)
+
+    # ── ReplyOwner ────────────────────────────────────────────────────────────────────────────
+
+    def first_token(self) -> None:
+        """From here on the engine is expected to go on speaking."""
+        services, head = self._services, self.head
+        self._first_token_at = services.clock.monotonic()
+        if self._reply is not None:
+            self._reply.expect_within(services.limits.stall_s)
+        after_s = self._first_token_at - self._began_at
+        services.metrics.first_token(head.model, head.operation, after_s)
+
+    def answered(self, ending: Ending) -> None:
+        """End the stream with its trailer."""
+        trailer = Trailer(
+            usage=ending.usage,
+            finish_reason=ending.finish_reason,
+            first_token_ms=self._first_token_ms(),
+            duration_ms=self._elapsed_s() * 1e3,
+            queued_ms=self._waited_s * 1e3,
+        )
+        self._stream.send_end(_encode(trailer))
+        if ending.usage is not None:
+            self._services.metrics.tokens(self.head.model, ending.usage)
+        self._finish(outcomes.OK)
+
+    def failed(self, breakdown: Breakdown) -> None:
+        """Tell the caller a status if none went out yet, else cut the stream."""
+        failure, model = breakdown.failure, self._model
+        assert model is not None
+        head_sent = self._reply is not None and self._reply.head_sent
+        if not failure.blames_engine:
+            refusal = Refusal(failure.code, failure.message)
+            if head_sent:
+                self._reset(refusal, elsewhere=False)
+                self._finish(outcomes.CLIENT_ERROR)
+            else:
+                self._refuse_caller(refusal)
+            return
+        code, blocked = failure.code, False
+        if breakdown.lost and self._services.engines[model.engine].spawns:
+            code = ErrorCode.ENGINE_CRASH
+            blocked = self._remember_crash(model)
+        if breakdown.silent:
+            self._services.models.condemn(model, f"a request found it silent: {breakdown.detail}")
+        message = failure.message if code is failure.code else CODES[code].text
+        self._services.log.warning(
+            "engine_failed_request", request_id=self.head.request_id, model_id=self.head.model,
+            code=code.value, detail=breakdown.detail, after_head=head_sent,
+        )  # fmt: skip
+        self._reset(Refusal(code, message), elsewhere=not head_sent and not blocked)
+        outcome = _OUTCOMES.get(code, outcomes.UPSTREAM_ERROR)
+        self._finish(outcome, engine_failed=outcome != outcomes.REJECTED)
+
+    def _remember_crash(self, model: RunningModel) -> bool:
+        now = self._services.clock.monotonic()
+        return self._services.crashes.crashed(
+            self.head.request_id, self.head.model, self._body, model.worker_id, now
+        )
+
+    # ── endings ───────────────────────────────────────────────────────────────────────────────
+
+    def expire(self, now: float) -> None:
+        """End the request if it has had all the time it was given, or its stream is gone."""
+        if self._stream.over:
+            self._finish(outcomes.CANCELLED)
+        elif self.expires_at is not None and now >= self.expires_at:
+            collecting = self._parts is not None
+            code = ErrorCode.REQUEST_TIMEOUT if collecting else ErrorCode.UPSTREAM_TIMEOUT
+            self._reset(Refusal(code, CODES[code].text), elsewhere=False)
+            self._finish(outcomes.TIMEOUT)
+
+    def abandon(self, refusal: Refusal) -> None:
+        """End the request because the neuron cannot finish it."""
+        head_sent = self._reply is not None and self._reply.head_sent
+        self._reset(refusal, elsewhere=not head_sent)
+        self._finish(outcomes.REJECTED)
+
+    def _refuse(self, refusal: Refusal, *, elsewhere: bool = True) -> None:
+        """Say no before anything reached the engine; cortex may ask another neuron."""
+        self._reset(refusal, elsewhere=elsewhere)
+        self._finish(outcomes.REJECTED)
+
+    def _refuse_caller(self, refusal: Refusal, outcome: str = outcomes.CLIENT_ERROR) -> None:
+        """Answer with a whole error: it is the caller's, and no other neuron would say else."""
+        head = ResponseHead(status=refusal.status, retry_after_s=refusal.retry_after)
+        self._stream.send_head(_encode(head))
+        self._stream.send_data(envelope(refusal, self.head.request_id))
+        trailer = Trailer(finish_reason="error", duration_ms=self._elapsed_s() * 1e3)
+        self._stream.send_end(_encode(trailer))
+        self._finish(outcome)
+
+    def _reset(self, refusal: Refusal, *, elsewhere: bool) -> None:
+        self._stream.reset(
+            _encode(
+                Reset(
+                    code=refusal.code.value,
+                    message=refusal.because[:MESSAGE_CHARS_MAX],
+                    retry_elsewhere=elsewhere,
+                    retry_after_s=refusal.retry_after,
+                )
+            )
+        )
+
+    def _finish(self, outcome: str, *, engine_failed: bool = False) -> None:
+        if self.done:
+            return
+        self.done = True
+        self._parts = None
+        services, head = self._services, self.head
+        if self._reply is not None:
+            self._reply.cancel()
+        services.seats.release(self._ticket)
+        services.bodies.give(self._body_bytes)
+        self._on_done(self)
+        self._body = b""
+        model = head.model if self._model is not None else "other"
+        services.metrics.ended(model, head.operation, outcome, self._elapsed_s())
+        if self._first_token_at is not None or engine_failed:
+            services.models.request_ended(self._first_token_ms(), failed=engine_failed)
+        services.log.debug(
+            "request_ended", request_id=head.request_id, model_id=head.model, outcome=outcome
+        )
+
+    def _elapsed_s(self) -> float:
+        return self._services.clock.monotonic() - self._began_at
+
+    def _first_token_ms(self) -> float | None:
+        if self._first_token_at is None:
+            return None
+        return (self._first_token_at - self._began_at) * 1e3
+
+
+def _internal_error() -> Refusal:
+    return Refusal(ErrorCode.INTERNAL_ERROR, CODES[ErrorCode.INTERNAL_ERROR].text)
