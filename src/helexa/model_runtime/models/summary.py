@@ -42,6 +42,7 @@ def summarize(source: ByteSource) -> WeightsSummary:
         chat_template=template if isinstance(template, str) else "",
         vocabulary_size=_vocabulary(header, prefix),
         parameters=sum(tensor.elements for tensor in header.tensors),
+        feed_forward_width=_feed_forward_width(header, prefix, layers),
     )
 
 
@@ -56,6 +57,13 @@ def _kv_bytes(header: Header, prefix: str, layers: int) -> float:
     key = _integer(header, prefix + "attention.key_length", head_width, _WIDTH_MAX)
     value = _integer(header, prefix + "attention.value_length", head_width, _WIDTH_MAX)
     return sum(kv_heads) * (key + value) * _F16_BYTES
+
+
+def _feed_forward_width(header: Header, prefix: str, layers: int) -> int:
+    dense = max(_per_layer(header, prefix + "feed_forward_length", layers), default=0)
+    expert = _integer(header, prefix + "expert_feed_forward_length", 0, _WIDTH_MAX)
+    used = _integer(header, prefix + "expert_used_count", 0, 1 << 12)
+    return max(dense, (expert or dense) * used)
 
 
 def _per_layer(header: Header, key: str, layers: int) -> tuple[int, ...]:
