@@ -39,7 +39,7 @@ class DiskFiles:
         """Return the content of a regular file; a link, a FIFO or a folder is EINVAL."""
         # O_NONBLOCK: opening a FIFO must not wait for its other end.
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with open(handle, "rb") as file:
+        with os.fdopen(handle, "rb") as file:
             state = os.fstat(file.fileno())
             if not stat.S_ISREG(state.st_mode):
                 raise OSError(errno.EINVAL, "not a regular file", str(path))

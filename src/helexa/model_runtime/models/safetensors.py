@@ -67,7 +67,9 @@ def _stored(name: str, row: _Row, base: int, room: int) -> StoredTensor:
         raise invalid(f"tensor {name!r} has the impossible shape {row.shape[:DIMENSIONS_MAX]}")
     size = math.prod(row.shape) * WIDTHS[row.dtype]
     if not 0 <= begin <= end <= room or end - begin != size:
-        raise invalid(f"tensor {name!r} lies at {begin}..{end}, outside the file or of a wrong size")
+        raise invalid(
+            f"tensor {name!r} lies at {begin}..{end}, outside the file or of a wrong size"
+        )
     return StoredTensor(row.dtype, row.shape, base + begin, size)
 
 

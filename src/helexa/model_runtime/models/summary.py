@@ -53,7 +53,7 @@ def _kv_bytes(header: Header, prefix: str, layers: int) -> float:
     if not heads or not kv_heads:
         return 0.0
     width = _integer(header, prefix + "embedding_length", 0, _WIDTH_MAX)
-    head_width = width // max(max(heads), 1)
+    head_width = width // max(*heads, 1)
     key = _integer(header, prefix + "attention.key_length", head_width, _WIDTH_MAX)
     value = _integer(header, prefix + "attention.value_length", head_width, _WIDTH_MAX)
     return sum(kv_heads) * (key + value) * _F16_BYTES
