@@ -67,7 +67,7 @@ class HubFetcher:
             found = huggingface_hub.get_hf_file_metadata(
                 url, token=token or False, timeout=_METADATA_TIMEOUT_S, library_name="helexa"
             )
-        except Exception as error:  # noqa: BLE001 the library leaks those of two HTTP clients
+        except Exception as error:  # The library lets through those of its HTTP clients.
             raise _told(name, self._endpoint, error, huggingface_hub.errors) from error
         return self._described(name, found, token)
 

