@@ -1,9 +1,9 @@
 """The path rule: weights stay inside the neuron's model folders.
 
-    R5.1  the real path lies inside a model folder, wherever links lead on the way
-    R5.2  it is a regular file, or a folder for an engine that takes one; never a device or FIFO
-    R5.3  a folder holds no link that leads out of the model folders
-    R5.4  the file is opened without following a link, so it cannot be swapped for one
+    R5a  the real path lies inside a model folder, wherever links lead on the way
+    R5b  it is a regular file, or a folder for an engine that takes one; never a device or FIFO
+    R5c  a folder holds no link that leads out of the model folders
+    R5d  the file is opened without following a link, so it cannot be swapped for one
 
 A broken rule is a SourceError (HX-0520) that names the rule. Whether a path outside exists is not
 told: the caller may be remote.
@@ -32,7 +32,7 @@ def locate(text: str, folders: Sequence[Path], *, folder_allowed: bool = False) 
         try:
             real = (root / wanted).resolve()
         except (OSError, RuntimeError, ValueError):
-            raise broken("R5.1", text, "it cannot be followed") from None
+            raise broken("R5a", text, "it cannot be followed") from None
         if not _is_inside(real, roots):
             continue
         inside_once = True
@@ -43,7 +43,7 @@ def locate(text: str, folders: Sequence[Path], *, folder_allowed: bool = False) 
         _require_kind(text, real, state, roots, folder_allowed=folder_allowed)
         return real
     if not inside_once:
-        raise broken("R5.1", text, "it lies outside the model folders")
+        raise broken("R5a", text, "it lies outside the model folders")
     raise SourceError(
         f"no weights at {text!r} inside the model folders",
         error_id="HX-0521",
@@ -60,11 +60,11 @@ def open_file(path: Path) -> int:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         if path.is_symlink():
-            raise broken("R5.4", str(path), "it is a link") from error
+            raise broken("R5d", str(path), "it is a link") from error
         raise
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise broken("R5.2", str(path), "it is not a regular file")
+        raise broken("R5b", str(path), "it is not a regular file")
     return handle
 
 
@@ -87,13 +87,13 @@ def _require_kind(
     if stat.S_ISREG(state.st_mode):
         return
     if not stat.S_ISDIR(state.st_mode):
-        raise broken("R5.2", text, "it is not a regular file")
+        raise broken("R5b", text, "it is not a regular file")
     if not folder_allowed:
-        raise broken("R5.2", text, "it is a folder, and this engine takes a file")
+        raise broken("R5b", text, "it is a folder, and this engine takes a file")
     for count, entry in enumerate(real.rglob("*")):
         if count >= FOLDER_ENTRIES_MAX:
-            raise broken("R5.2", text, f"it holds more than {FOLDER_ENTRIES_MAX} entries")
+            raise broken("R5b", text, f"it holds more than {FOLDER_ENTRIES_MAX} entries")
         if entry.is_symlink() and not _is_inside(entry.resolve(), roots):
-            raise broken("R5.3", text, f"{entry.name!r} in it leads outside the model folders")
+            raise broken("R5c", text, f"{entry.name!r} in it leads outside the model folders")
         if not (entry.is_file() or entry.is_dir()):
-            raise broken("R5.2", text, f"{entry.name!r} in it is not a regular file")
+            raise broken("R5b", text, f"{entry.name!r} in it is not a regular file")

@@ -159,7 +159,7 @@ class ModelStore:
     def _local(self, source: PathSource, *, folder_allowed: bool) -> Weights:
         real = jail.locate(source.path, self._folders, folder_allowed=folder_allowed)
         if any(real.is_relative_to(folder.resolve() / HIDDEN) for folder in self._folders):
-            raise jail.broken("R5.1", source.path, "it is the store's own folder")
+            raise jail.broken("R5a", source.path, "it is the store's own folder")
         if real.is_dir():
             return Weights(real, None, None, source.path)
         return Weights(real, _summary(real), None, source.path)

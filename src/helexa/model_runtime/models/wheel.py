@@ -57,7 +57,7 @@ class OpenWheel:
                     if left < 0:
                         break
                     yield piece
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
             raise _bad(self._path, f"{member!r} cannot be unpacked: {error}") from error
         if left:
             raise _bad(self._path, f"{member!r} has another size than its directory says")
@@ -85,7 +85,7 @@ def open_wheel(path: Path) -> Iterator[OpenWheel]:
         _check_directory(path, source)
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, struct.error, ValueError, RuntimeError) as error:
         raise _bad(path, str(error)) from error
     with archive:
         yield OpenWheel(path, archive)
