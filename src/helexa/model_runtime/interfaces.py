@@ -114,6 +114,8 @@ class WeightsSummary:
     chat_template: str = ""
     vocabulary_size: int = 0
     parameters: int = 0
+    feed_forward_width: int = 0
+    """Widest inner row of a layer, in elements (of all experts that work on one token)."""
 
 
 @dataclass(frozen=True, slots=True)
