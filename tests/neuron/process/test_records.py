@@ -78,9 +78,7 @@ def test_a_record_of_another_boot_is_never_acted_on(tmp_path, engine):
 
 def test_engines_of_a_living_neuron_are_left_alone(tmp_path, engine):
     own = table.entry(os.getpid())
-    records = write(
-        tmp_path / "r", engine, neuron_pid=own.pid, neuron_start_ticks=own.start_ticks
-    )
+    records = write(tmp_path / "r", engine, neuron_pid=own.pid, neuron_start_ticks=own.start_ticks)
     assert records.reap() == []
     assert engine.poll() is None
     assert len(list((tmp_path / "r").iterdir())) == 1
@@ -107,7 +105,7 @@ def test_a_written_record_names_its_engine_and_is_private(tmp_path, engine):
 
 
 def test_orphans_of_a_killed_neuron_and_guard_are_found_by_the_next_one(tmp_path):
-    """kill -9 of neuron and guard together: the grandchild that left is reaped at the next start."""
+    """kill -9 of neuron and guard: the grandchild that left is reaped at the next start."""
     script = (
         "import asyncio, os, sys\n"
         "from pathlib import Path\n"
