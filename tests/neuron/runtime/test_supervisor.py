@@ -211,6 +211,19 @@ async def test_an_unload_during_a_download_cancels_it(world):
     await until(lambda: world.store.cancelled == 1, "the download is cancelled")
 
 
+async def test_an_unload_at_any_moment_of_a_start_leaves_no_engine(world):
+    await world.upsert(starts=str(world.folder / "m.starts"))
+    for turns in range(0, 60, 6):
+        await world.load()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await world.unload()
+        await world.reach(UNLOADED)
+        assert list((world.folder / "state/running").glob("*")) == []
+        assert not any(map(is_alive, world.pids()))
+    assert list((world.folder / "keys").iterdir()) == []
+
+
 async def test_an_unload_waits_for_running_requests_and_refuses_waiting_ones(world):
     pid = await bring_up(world, seats=1)
     told = []
