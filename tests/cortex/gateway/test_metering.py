@@ -1,7 +1,6 @@
 """How a request ended, and how much of it is logged."""
 
-import dataclasses
-
+import msgspec
 import pytest
 
 from helexa.cortex.gateway.metering import (
@@ -54,7 +53,7 @@ def test_a_line_says_how_a_request_ended_and_leaves_out_what_is_unknown() -> Non
 
 
 def changed(record: Record, **changes: object) -> Record:
-    return dataclasses.replace(record, **changes)  # type: ignore[arg-type]
+    return msgspec.structs.replace(record, **changes)  # type: ignore[arg-type]
 
 
 def test_lines_are_limited_each_second_and_the_rest_is_counted() -> None:

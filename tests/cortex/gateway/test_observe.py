@@ -1,6 +1,6 @@
 """One line a request, and numbers that stay bounded."""
 
-import dataclasses
+import msgspec
 
 from helexa.cortex.gateway.metering import Outcome
 from helexa.cortex.gateway.observe import LINES_PER_SECOND, RequestObserver
@@ -26,7 +26,7 @@ def test_a_flood_is_held_back_and_errors_never_are() -> None:
     for _ in range(LINES_PER_SECOND + 50):
         observer.record(RECORD)
     assert len(lines.lines) == LINES_PER_SECOND
-    failed = dataclasses.replace(RECORD, outcome=Outcome.UPSTREAM_ERROR, code="engine_crash")
+    failed = msgspec.structs.replace(RECORD, outcome=Outcome.UPSTREAM_ERROR, code="engine_crash")
     for _ in range(20):
         observer.record(failed)
     assert [level for level, _ in lines.lines].count("warning") == 20
@@ -50,7 +50,7 @@ def test_models_that_callers_invent_get_no_series() -> None:
     metrics = PrometheusMetrics()
     observer = RequestObserver(metrics, Lines(), lambda: 5.0)
     for number in range(1000):
-        refused = dataclasses.replace(
+        refused = msgspec.structs.replace(
             RECORD, model=f"invented-{number}", neuron="", outcome=Outcome.CLIENT_ERROR
         )
         observer.record(refused)
