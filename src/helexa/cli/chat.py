@@ -1,9 +1,11 @@
 """`helexa chat`: one question, a pipe, or a conversation in the terminal."""
 
+import contextlib
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -32,7 +34,8 @@ Examples:
 """)  # fmt: skip
 @click.argument("prompt", nargs=-1)
 @click.option("--base-url", metavar="URL", envvar="HELEXA_BASE_URL", show_default=True,
-              default="http://127.0.0.1:8080/v1", help="Base URL of an OpenAI-compatible API.")  # fmt: skip
+              default="http://127.0.0.1:8080/v1",
+              help="Base URL of an OpenAI-compatible API.")  # fmt: skip
 @click.option("-m", "--model", metavar="NAME", envvar="HELEXA_MODEL",
               shell_complete=complete_model,
               help="Model to talk to [the first that is loaded].")  # fmt: skip
@@ -46,37 +49,29 @@ Examples:
 @click.option("--stats", is_flag=True, help="Tell tokens and times on standard error.")
 @output_option
 @debug_option
-def chat(
-    prompt: tuple[str, ...],
-    base_url: str,
-    model: str | None,
-    api_key_file: Path | None,
-    system: str,
-    max_tokens: int | None,
-    temperature: float | None,
-    timeout_s: float,
-    stats: bool,  # noqa: FBT001  (click passes options by name)
-    output: str,
-) -> None:
+def chat(prompt: tuple[str, ...], output: str, **given: Any) -> None:
     """Talk to a model, here or at any OpenAI-compatible server.
 
     With PROMPT, or with text on standard input, answers once; else holds a conversation. Text from
     standard input follows the prompt.
     """
     client = HttpClient(
-        base_url, timeout_s=timeout_s, headers=_authorization(api_key_file), hint=_HINT
+        given["base_url"],
+        timeout_s=given["timeout_s"],
+        headers=_authorization(given["api_key_file"]),
+        hint=_HINT,
     )
     text = _question(prompt)
     if text is None and not sys.stdin.isatty():
         raise UsageError("there is nothing to ask: no PROMPT and no text on standard input",
                          error_id="HX-0506", hint='helexa chat "Hello"')  # fmt: skip
-    talk = Conversation(
-        client, SystemClock(), model or default_model(client), system, max_tokens, temperature
-    )
+    model = given["model"] or default_model(client)
+    talk = Conversation(client, SystemClock(), model, given["system"], given["max_tokens"],
+                        given["temperature"])  # fmt: skip
     if text is None:
-        _converse(talk, stats=stats)
+        _converse(talk, stats=given["stats"])
     else:
-        _answer_once(talk, text, output, stats=stats)
+        _answer_once(talk, text, output, stats=given["stats"])
 
 
 def _authorization(api_key_file: Path | None) -> dict[str, str]:
@@ -142,6 +137,8 @@ def _printable(text: str) -> str:
 
 
 def _converse(talk: Conversation, *, stats: bool) -> None:
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  (importing it gives `input` a history and editing)
     click.echo(f"{talk.model} at {talk.client.base} (/help lists commands)", err=True)
     while True:
         try:

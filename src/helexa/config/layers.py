@@ -17,7 +17,7 @@ M = TypeVar("M", bound=BaseModel)
 Tree = dict[str, Any]
 REPAIRS_MAX: Final = 20
 # Values that let the rest be checked when a setting without a default is missing or wrong.
-_STAND_INS: Final[Mapping[str, Any]] = {"state_dir": "/nowhere", "node_id": "unnamed", "url": ""}
+_STAND_INS: Final[Mapping[str, Any]] = {"state_dir": "/nowhere", "node_id": "unnamed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,9 @@ def _repair(tree: Tree, path: Path, *, unknown: bool) -> None:
 def _stand_in_for(path: Path) -> Any:
     last = path[-1]
     if isinstance(last, int):
-        return {} if path[0] in {"models", "attach"} and path[-2] != "aliases" else "left-out"
+        if path == ("models", last):
+            return {}
+        return "http://127.0.0.1" if path[0] == "attach" else "left-out"
     if last == "id":
         return "left-out-" + "-".join(str(part) for part in path)
     return _STAND_INS.get(last)

@@ -112,6 +112,22 @@ def node_name() -> str:
     return name if name and neuron_id_problem(name) is None else "neuron"
 
 
+def program_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the part of the environment that helper programs such as pip need."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if name in _PROGRAMS_NEED or name.startswith("PIP_") or name.lower() in _PROXIES
+    }
+
+
+_PROXIES: Final = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
+_PROGRAMS_NEED: Final = frozenset(
+    {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME",
+     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"}
+)  # fmt: skip
+
+
 class _Reader:
     """Collects problems while the layers of one role are read and checked."""
 
@@ -147,6 +163,7 @@ class _Reader:
         tree: Tree = {"state_dir": str(state_home(self._environ))}
         if self._role == _NEURON:
             tree["node_id"] = node_name()
+            tree["program_environment"] = program_environment(self._environ)
         return Layer("default", tree, lambda _: "default")
 
     def _file_of_environment(self) -> Path | None:

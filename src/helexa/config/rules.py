@@ -57,7 +57,6 @@ def validate_neuron(config: NeuronConfig) -> list[Finding]:
         ),
         *_control_endpoint(config),
         *_engines(config),
-        *_attached(config),
     ]
 
 
@@ -240,9 +239,3 @@ def _engines(config: NeuronConfig) -> Iterator[Finding]:
             f"port conflict: engines get the ports {engines.port_first} to {engines.port_last}",
             show(str(socket)),
         )
-
-
-def _attached(config: NeuronConfig) -> Iterator[Finding]:
-    for index, server in enumerate(config.attach.servers):
-        if server.url is None:
-            yield Finding(("attach", "servers", index, "url"), "is required and is not set")
