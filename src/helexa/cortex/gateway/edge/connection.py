@@ -161,24 +161,16 @@ class Connection(Answering):
             self._refuse_unread(None, refusal)
             return len(data)
         self._keep_alive = reader.keep_alive
-        fields = reader.fields
-        exchange = self._exchange = Exchange(
-            self,
-            reader.method,
-            (reader.path, reader.query),
-            fields,
-            _caller_id(fields[b"x-request-id"]) or service.new_request_id()
-            if b"x-request-id" in fields
-            else service.new_request_id(),
-            chunked=reader.minor == 1,
-        )
+        told_id = reader.fields.get(b"x-request-id")
+        request_id = (told_id and _caller_id(told_id)) or service.new_request_id()
+        exchange = self._exchange = Exchange(self, reader, request_id)
         length = reader.length
         expect = reader.expect
         refusal = self._admit(exchange, length, expect)
         stop = end + length
         if length >= 0 and stop <= len(data):
             if length:
-                exchange.body = bytes(data[end:stop])
+                exchange.body = bytes(data[end:stop])  # copies once where data is bytes
             self._handle(exchange, refusal)
             return stop
         if refusal is not None:
