@@ -167,15 +167,17 @@ class Connection(Answering):
         length = reader.length
         expect = reader.expect
         refusal = self._admit(exchange, length, expect)
+        if refusal is not None and length:
+            # Its body is not read, be it there already or not: what a client gets to see does not
+            # depend on how its bytes were cut into packets.
+            self._refuse_unread(exchange, refusal)
+            return len(data)
         stop = end + length
         if length >= 0 and stop <= len(data):
             if length:
                 exchange.body = bytes(data[end:stop])  # copies once where data is bytes
             self._handle(exchange, refusal)
             return stop
-        if refusal is not None:
-            self._refuse_unread(exchange, refusal)
-            return len(data)
         self._begin_body(length, wanted=expect is not None and end == len(data))
         return end
 

@@ -57,7 +57,7 @@ class HeadReader:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._good_host = b""
+        self._good_host: bytes | None = None
         """The last Host found valid: nearly all requests of a server name the same."""
         self.fields: dict[bytes, bytes] = {}
         """By lower-case name; the caller keeps this very dict."""
