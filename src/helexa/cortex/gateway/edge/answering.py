@@ -201,9 +201,9 @@ class Answering(asyncio.Protocol):
         self._unread = True
         told = exchange
         if exchange is None:
-            exchange = Exchange(
-                self, "", ("", ""), {}, self._service.new_request_id(), chunked=True
-            )
+            reader = self._service.reader
+            reader.forget()
+            exchange = Exchange(self, reader, self._service.new_request_id())
         self._exchange = exchange
         self._phase = ANSWERING
         try:

@@ -161,29 +161,23 @@ class Connection(Answering):
             self._refuse_unread(None, refusal)
             return len(data)
         self._keep_alive = reader.keep_alive
-        fields = reader.fields
-        exchange = self._exchange = Exchange(
-            self,
-            reader.method,
-            (reader.path, reader.query),
-            fields,
-            _caller_id(fields[b"x-request-id"]) or service.new_request_id()
-            if b"x-request-id" in fields
-            else service.new_request_id(),
-            chunked=reader.minor == 1,
-        )
+        told_id = reader.fields.get(b"x-request-id")
+        request_id = (told_id and _caller_id(told_id)) or service.new_request_id()
+        exchange = self._exchange = Exchange(self, reader, request_id)
         length = reader.length
         expect = reader.expect
         refusal = self._admit(exchange, length, expect)
+        if refusal is not None and length:
+            # Its body is not read, be it there already or not: what a client gets to see does not
+            # depend on how its bytes were cut into packets.
+            self._refuse_unread(exchange, refusal)
+            return len(data)
         stop = end + length
         if length >= 0 and stop <= len(data):
             if length:
-                exchange.body = bytes(data[end:stop])
+                exchange.body = bytes(data[end:stop])  # copies once where data is bytes
             self._handle(exchange, refusal)
             return stop
-        if refusal is not None:
-            self._refuse_unread(exchange, refusal)
-            return len(data)
         self._begin_body(length, wanted=expect is not None and end == len(data))
         return end
 

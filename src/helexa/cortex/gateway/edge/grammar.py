@@ -33,7 +33,6 @@ CHUNK_LINE_PART: Final = re.compile(rb"[0-9A-Fa-f]{1,8}+(?:;[\t -~\x80-\xff]*+)?
 """What the beginning of such a line looks like."""
 
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~-]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{1,5}+)?")
-_LENGTH: Final = re.compile(rb"[0-9]{1,19}+")
 # Seen in a part of a head, these make it wrong whatever follows.
 _NEVER: Final = re.compile(rb"[^\t\r\n -~\x80-\xff]|\r[^\n]|(?<!\r)\n|\n[\t ]")
 _METHOD: Final = re.compile(rb"[A-Z]{1,32}")
@@ -52,11 +51,6 @@ def too_large(because: str) -> Refusal:
 def is_host(value: bytes) -> bool:
     """Tell whether a Host value is a name or address with an optional port; no user, no list."""
     return _HOST.fullmatch(value) is not None
-
-
-def is_length(value: bytes) -> bool:
-    """Tell whether a Content-Length value is nothing but digits."""
-    return _LENGTH.fullmatch(value) is not None
 
 
 def problem_of_part(part: bytes | bytearray, seen: int, limits: Limits) -> Refusal | None:
