@@ -74,6 +74,10 @@ class Options:
         value = self._values[name]
         return None if value is None else str(value)
 
+    def value(self, name: str) -> OptionValue | None:
+        """Return a value as it is, or None where it is neither set nor has a default."""
+        return self._values[name]
+
     def flag(self, name: str) -> bool:
         """Tell whether a switch is on."""
         return self._values[name] is True
