@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from helexa.neuron.process.guarded import StartError
+from helexa.util.errors import TimedOutError
 
 RULE: Final = "R1"
 VERSION_S_MAX: Final = 20.0
@@ -21,7 +22,7 @@ VERSION_S_MAX: Final = 20.0
 class RunProgram(Protocol):
     """Runs a program to its end; `Spawner.run_program` is one."""
 
-    async def __call__(self, argv: tuple[str, ...], timeout_s: float) -> tuple[int, str]:
+    async def __call__(self, argv: Sequence[str], timeout_s: float) -> tuple[int, str]:
         """Return exit status and last lines."""
         ...
 
@@ -113,13 +114,11 @@ async def run_problem(path: str, arguments: tuple[str, ...], run: RunProgram) ->
     """Run the binary once; say why it does not run here, or None."""
     try:
         status, tail = await run((path, *arguments), VERSION_S_MAX)
-    except StartError as error:
+    except (StartError, TimedOutError) as error:
         return f"{path}: {error}"
     if status == 0:
         return None
     last = tail.strip().splitlines()[-1:] or ["no output"]
     if status == 128 + 4:
         return f"{path} was built for a CPU with instructions that this one lacks (SIGILL)"
-    if status == 124:
-        return f"{path} did not answer within {VERSION_S_MAX:g} s"
     return f"{path} {' '.join(arguments)} ended with status {status}: {last[0][:300]}"

@@ -19,7 +19,7 @@ OUTPUT_END_S: Final = 1.0
 NEWS_BYTES_MAX: Final = 1 << 16
 
 
-class StartError(HelexaError):
+class StartError(HelexaError, OSError):
     """A program could not be started."""
 
     def __init__(self, message: str, hint: str = "") -> None:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import secrets
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +16,7 @@ from helexa.neuron.process.guarded import GUARD_PATH, GuardedProcess, StartError
 from helexa.neuron.process.output import OutputRing
 from helexa.neuron.process.records import Orphan, RunRecords
 from helexa.util.clock import Clock, SystemClock
+from helexa.util.errors import TimedOutError
 
 PROGRAM_TAIL_LINES: Final = 40
 FILES_MAX: Final = 65536
@@ -104,11 +105,11 @@ class Spawner:
         """Kill what dead neurons left on this machine; return what was found alive."""
         return self._records.reap()
 
-    async def run_program(self, argv: tuple[str, ...], timeout_s: float) -> tuple[int, str]:
+    async def run_program(self, argv: Sequence[str], timeout_s: float) -> tuple[int, str]:
         """Run a program to its end; return its exit status and the last lines that it printed.
 
-        The status is 128 + N for one that signal N killed, 124 when `timeout_s` ran out. Raises
-        StartError. Cancelling ends the program.
+        The status is 128 + N for one that signal N killed. Raises StartError (an OSError), and
+        TimedOutError when `timeout_s` ran out. Cancelling ends the program.
         """
         with tempfile.TemporaryDirectory(prefix="helexa-") as folder:
             environment = {"HOME": folder, **self._program_environment}
@@ -118,14 +119,16 @@ class Spawner:
                     ended = await guarded.wait()
             except TimeoutError:
                 await guarded.stop(1.0)
-                return 124, "\n".join(guarded.output.tail(PROGRAM_TAIL_LINES))
+                raise TimedOutError(
+                    f"{argv[0]} did not end within {timeout_s:g} s", error_id="HX-2304"
+                ) from None
             except asyncio.CancelledError:
                 await guarded.stop(0.0)
                 raise
         return ended.shell_status, "\n".join(guarded.output.tail(PROGRAM_TAIL_LINES))
 
     async def _run(
-        self, argv: tuple[str, ...], environment: Mapping[str, str], folder: Path
+        self, argv: Sequence[str], environment: Mapping[str, str], folder: Path
     ) -> GuardedProcess:
         if not argv or not Path(argv[0]).is_absolute():
             raise StartError(f"argv {argv[:1]} does not begin with an absolute path")

@@ -49,11 +49,15 @@ def weights_in(record: ModelRecord, weights: FetchedWeights, turn: Turn, ground:
     assert record.fetching is not None
     config = record.fetching
     record.fetch_attempt = record.fetching = None
-    capability = ground.engine(config).capability(config, weights.summary)
+    try:
+        capability = ground.engine(config).capability(config, weights.summary)
+    except Exception as error:  # noqa: BLE001  # odd weights or options must not end the neuron
+        cannot_run(record, f"the engine cannot use these weights: {error}", turn, ground)
+        return
     short = ground.shortage(record, capability.memory_bytes)
     if record.state is ModelState.LOADED:
         if short is not None:
-            reload_refused(record, short, turn)
+            cannot_run(record, short, turn, ground)
             return
         record.about, record.capability, record.fetched = config, capability, weights
         record.enter(ModelState.LOADING, Phase.DRAINING, "waits for running requests")
@@ -62,16 +66,21 @@ def weights_in(record: ModelRecord, weights: FetchedWeights, turn: Turn, ground:
         return
     record.capability = capability
     if short is not None:
-        fail(record, short, turn, ground, permanent=True)
+        cannot_run(record, short, turn, ground)
         return
     record.fetched = weights
     start(record, turn, ground)
 
 
-def reload_refused(record: ModelRecord, because: str, turn: Turn) -> None:
-    """The new config cannot run; the old one goes on."""
-    record.because = f"reload failed, the earlier config still runs: {because}"
-    turn.report(record)
+def cannot_run(
+    record: ModelRecord, because: str, turn: Turn, ground: Ground, *, permanent: bool = True
+) -> None:
+    """The config cannot be run: the load failed; or, for a reload, the earlier one goes on."""
+    if record.state is ModelState.LOADED:
+        record.because = f"reload failed, the earlier config still runs: {because}"
+        turn.report(record)
+    else:
+        fail(record, because, turn, ground, permanent=permanent)
 
 
 def start(record: ModelRecord, turn: Turn, ground: Ground) -> None:
@@ -104,10 +113,7 @@ def on_weights(record: ModelRecord, event: WeightsEvent, turn: Turn, ground: Gro
             turn.report(record)
     elif isinstance(event, WeightsFailed):
         record.fetch_attempt = record.fetching = None
-        if record.state is ModelState.LOADED:
-            reload_refused(record, event.because, turn)
-        else:
-            fail(record, event.because, turn, ground, permanent=not event.retryable)
+        cannot_run(record, event.because, turn, ground, permanent=not event.retryable)
     else:
         weights_in(record, event.weights, turn, ground)
 

@@ -22,8 +22,8 @@ RULE_ENDPOINT: Final = "R7"
 SOURCE_CHARS_MAX: Final = 1024
 ALIASES_MAX: Final = 64
 OPTIONS_MAX: Final = 64
-ANY_HOST: Final = "*"
 LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+_PORTS: Final = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,14 @@ class Policy:
     """The neuron's local rules.
 
     `engines`: the allow-listed engines by name. `model_folders`: absolute paths without a trailing
-    slash. `attach_hosts`: hosts that an attached server may be on; "*" allows every host.
+    slash. `attach_urls`: base URLs of servers beyond loopback that may be attached to; a
+    `listen_endpoint` must lie below one of them, unless `attach_any` allows every server.
     """
 
     engines: Mapping[str, EngineDescription]
     model_folders: tuple[str, ...] = ()
-    attach_hosts: frozenset[str] = LOOPBACK_HOSTS
+    attach_urls: tuple[str, ...] = ()
+    attach_any: bool = False
 
     def violation(self, config: ModelConfig) -> Violation | None:
         """Return the first rule that `config` breaks, or None."""
@@ -95,23 +97,50 @@ class Policy:
                 f"engine {engine.name!r} chooses its own endpoint; listen_endpoint is for"
                 " engines that attach to a running server",
             )
-        try:
-            url = urlsplit(endpoint)
-            host, _ = url.hostname, url.port
-        except ValueError as error:
-            return Violation(RULE_ENDPOINT, f"listen_endpoint {endpoint!r} is no URL: {error}")
-        if url.scheme not in {"http", "https"} or not host or url.username is not None:
+        place = _Place.of(endpoint)
+        if place is None:
             return Violation(
                 RULE_ENDPOINT,
-                f"listen_endpoint {endpoint!r} must be http://HOST:PORT or https://HOST:PORT"
-                " without a user name",
+                f"listen_endpoint {endpoint[:200]!r} must be http://HOST:PORT or https://HOST:PORT"
+                " with an optional path and nothing else",
             )
-        if ANY_HOST not in self.attach_hosts and host not in self.attach_hosts:
-            allowed = ", ".join(sorted(self.attach_hosts)) or "none"
-            return Violation(
-                RULE_ENDPOINT, f"host {host!r} may not be attached to; allowed: {allowed}"
-            )
-        return None
+        if self.attach_any or place.host in LOOPBACK_HOSTS:
+            return None
+        allowed = (_Place.of(url) for url in self.attach_urls)
+        if any(base is not None and place.is_below(base) for base in allowed):
+            return None
+        names = ", ".join(("loopback", *self.attach_urls))
+        return Violation(RULE_ENDPOINT, f"{endpoint!r} may not be attached to; allowed: {names}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a URL leads, in a form that can be compared."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @classmethod
+    def of(cls, text: str) -> "_Place | None":
+        """Read a base URL; None where it is not one, or has a user, a query or odd characters."""
+        if not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
+            return None
+        try:
+            url = urlsplit(text)
+            host, port = url.hostname, url.port
+        except ValueError:
+            return None
+        plain = url.username is None and not url.query and not url.fragment
+        if url.scheme not in _PORTS or not host or not plain or ".." in url.path:
+            return None
+        return cls(url.scheme, host, port or _PORTS[url.scheme], url.path.rstrip("/"))
+
+    def is_below(self, base: "_Place") -> bool:
+        """Tell whether this is the same server, at or below the same path."""
+        same = (self.scheme, self.host, self.port) == (base.scheme, base.host, base.port)
+        return same and (self.path == base.path or self.path.startswith(base.path + "/"))
 
 
 def _names_violation(config: ModelConfig) -> Violation | None:
@@ -131,5 +160,8 @@ def _options_violation(config: ModelConfig, engine: EngineDescription) -> Violat
         return Violation(
             RULE_OPTIONS, f"{len(config.options)} options; allowed: up to {OPTIONS_MAX}"
         )
-    problems = engine.problems(config)
+    try:
+        problems = engine.problems(config)
+    except Exception as error:  # noqa: BLE001  # a config from afar must not end the neuron
+        problems = [f"the engine cannot read this config: {type(error).__name__}: {error}"]
     return Violation(RULE_OPTIONS, "; ".join(problems)) if problems else None

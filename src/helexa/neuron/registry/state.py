@@ -31,6 +31,7 @@ from helexa.neuron.registry.memory import shortage
 from helexa.neuron.registry.policy import Policy, Violation
 from helexa.neuron.registry.record import ModelRecord, Phase, Turn
 from helexa.protocol.control import ProvisioningResponse
+from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.ids import CommandId, ModelId
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.model import ModelConfig, ModelStatus
@@ -60,6 +61,23 @@ class RegistryState:
         """Return the engine that may be sent this model's requests; None where there is none."""
         record = self._records.get(ModelId(model_id))
         return record.running if record else None
+
+    def refusal(self, model_id: str) -> Refusal:
+        """Say why `running` has none, as it is told to a caller."""
+        record = self._records.get(ModelId(model_id))
+        if record is None:
+            return Refusal(
+                ErrorCode.MODEL_NOT_FOUND, f"model {model_id!r} is not known to this neuron"
+            )
+        if self._closing:
+            return Refusal(ErrorCode.SHUTTING_DOWN, "the neuron is shutting down")
+        detail = f": {record.because}" if record.because else ""
+        code = (
+            ErrorCode.MODEL_LOADING
+            if record.state is ModelState.LOADING
+            else ErrorCode.SERVICE_UNAVAILABLE
+        )
+        return Refusal(code, f"model {model_id!r} is {record.state}{detail}")
 
     def statuses(self, now: float, *, with_config: bool = False) -> tuple[ModelStatus, ...]:
         """Return the status of every known model, by id."""
