@@ -3,11 +3,11 @@
 import asyncio
 
 import msgspec
-from tests.fakes.exchange_log import until
 
 from helexa.protocol.inference import OpenHead, Reset, ResponseHead, Trailer
 from helexa.protocol.tunnel import Tunnel
 from helexa.protocol.workload import Operation
+from tests.fakes.exchange_log import until
 
 
 class StreamLog:

@@ -5,12 +5,12 @@ import socket
 from contextlib import asynccontextmanager
 
 import pytest
-from tests.fakes.engine_server import LAST_CHUNK, EngineServer, answer, chunk, chunked_head
-from tests.fakes.exchange_log import ExchangeLog, until
 
 from helexa.neuron.runtime.engine_client import ClientLimits, EngineClient, EngineRequest
 from helexa.neuron.runtime.engine_connection import ConnectionLimits
 from helexa.util.tasks import TaskScope
+from tests.fakes.engine_server import LAST_CHUNK, EngineServer, answer, chunk, chunked_head
+from tests.fakes.exchange_log import ExchangeLog, until
 
 QUICK = ClientLimits(first_byte_s=0.1, sweep_s=0.02, connection=ConnectionLimits(idle_s=0.1))
 

@@ -5,10 +5,6 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
-from tests.fakes.engine_server import LAST_CHUNK, EngineServer, answer, chunk, chunked_head
-from tests.fakes.exchange_log import until
-from tests.fakes.plain_engine import FakeModels, FakeSeats, PlainEngine
-from tests.fakes.tunnel_pair import StreamLog, TunnelPair
 
 from helexa.neuron.runtime.engine_client import ClientLimits, EngineClient
 from helexa.neuron.runtime.executor import Executor
@@ -18,6 +14,10 @@ from helexa.protocol.inference import Usage
 from helexa.util.clock import SystemClock
 from helexa.util.metrics import PrometheusMetrics
 from helexa.util.tasks import TaskScope
+from tests.fakes.engine_server import LAST_CHUNK, EngineServer, answer, chunk, chunked_head
+from tests.fakes.exchange_log import until
+from tests.fakes.plain_engine import FakeModels, FakeSeats, PlainEngine
+from tests.fakes.tunnel_pair import StreamLog, TunnelPair
 
 DONE = b"data: [DONE]\n\n"
 
