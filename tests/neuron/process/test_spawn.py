@@ -197,10 +197,11 @@ async def test_memory_of_an_engine_is_measured_with_its_children(spawner, plan_o
 
 
 async def test_descriptors_do_not_pile_up(spawner, plan_of):
+    def open_now() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
     await (await spawner.start(plan_of("pass"), "m")).wait()
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = open_now()
     for _ in range(5):
         await (await spawner.start(plan_of("pass"), "m")).wait()
-    await until(
-        lambda: len(list(Path("/proc/self/fd").iterdir())) <= before, "descriptors are closed"
-    )
+    await until(lambda: open_now() <= before, "descriptors are closed")

@@ -36,6 +36,7 @@ class FetchWeights:
     model_id: ModelId
     attempt: int
     source: str
+    engine: str
     cause: str = ""
 
 

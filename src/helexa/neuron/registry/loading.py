@@ -39,6 +39,7 @@ def fetch(record: ModelRecord, turn: Turn, ground: Ground) -> None:
             model_id=record.model_id,
             attempt=record.fetch_attempt,
             source=record.config.source,
+            engine=record.config.engine,
             cause=turn.cause,
         )
     )

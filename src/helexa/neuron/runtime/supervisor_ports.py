@@ -1,0 +1,108 @@
+"""What the supervisor needs of the world, as small interfaces, and its settings."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from helexa.model_runtime.interfaces import LaunchPlan, WeightsSummary
+from helexa.neuron.process.exits import ExitDescription
+from helexa.neuron.process.output import OutputRing
+from helexa.protocol.model import ModelConfig, ModelStatus
+
+Progress = Callable[[str, int, int | None], None]
+"""Told the phase of a download, the bytes that are here and, where it is known, of how many."""
+
+SaveConfigs = Callable[[tuple[ModelConfig, ...]], None]
+"""Keeps the configs across a restart. Called on a thread, may block, raises OSError."""
+
+OnStatus = Callable[[ModelStatus], None]
+"""Told each change of a model, on the event loop; must not raise."""
+
+
+class FoundWeights(Protocol):
+    """Weights that lie on this machine."""
+
+    @property
+    def path(self) -> Path:
+        """A real path inside the model folders."""
+        ...
+
+    @property
+    def summary(self) -> WeightsSummary | None:
+        """What their header says."""
+        ...
+
+
+class WeightsStore(Protocol):
+    """Where weights come from; `model_runtime.models.store.ModelStore` is one."""
+
+    async def resolve(
+        self, source: str, progress: Progress, *, folder_allowed: bool = False
+    ) -> FoundWeights:
+        """Return the weights, fetched first where need be; raises HelexaError or OSError."""
+        ...
+
+
+class RunningProcess(Protocol):
+    """An engine process; `process.spawn.EngineProcess` is one."""
+
+    pid: int
+    output: OutputRing
+
+    def memory_bytes(self) -> int | None:
+        """Return what it and its children hold; may block."""
+        ...
+
+    async def wait(self) -> ExitDescription:
+        """Wait until it is gone, with its children."""
+        ...
+
+    async def stop(self, grace_s: float) -> ExitDescription:
+        """End it, by force after `grace_s`; return when it is gone."""
+        ...
+
+
+class EngineSpawner(Protocol):
+    """Starts engine processes; `process.spawn.Spawner` is one."""
+
+    async def start(self, plan: LaunchPlan, name: str) -> RunningProcess:
+        """Start one; raises HelexaError. Cancelling ends it."""
+        ...
+
+
+class Ports(Protocol):
+    """Free loopback ports; `process.ports.PortPool` is one."""
+
+    def take(self) -> int:
+        """Return a free port; raises LimitError when there is none."""
+        ...
+
+    def give_back(self, port: int) -> None:
+        """The engine on it is gone."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outfit:
+    """What engines are started with on this neuron. All from its own config and hardware."""
+
+    python: str
+    key_folder: Path
+    """Private folder for the keys of running engines."""
+    threads: int = 1
+    binaries: Mapping[str, str] = field(default_factory=dict)
+    gpu: bool = False
+    cpu_features: frozenset[str] = frozenset()
+    folder_engines: frozenset[str] = frozenset({"vllm"})
+    """Engines whose weights may be a folder."""
+    attach_keys: tuple[tuple[str, Path], ...] = ()
+    """Key files of attached servers, by base URL."""
+    secrets_folder: Path | None = None
+    """The only folder in which a model's config may name a key file; None allows none."""
+    load_s: float = 600.0
+    """From an engine's start to its first token."""
+    attach_s: float = 30.0
+    """The same for a server that runs already."""
+    check_s: float = 10.0
+    """For one health check of a serving engine."""
