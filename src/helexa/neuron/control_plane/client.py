@@ -171,7 +171,7 @@ class ControlClient:
             end, reason = End.REFUSED, _handshake_reason(status, error)
         except (OSError, TimeoutError, WSError) as error:
             end, reason = End.UNREACHABLE, describe(error)
-        except Exception as error:  # whatever it is, the neuron must come back by itself
+        except Exception as error:  # noqa: BLE001  the neuron must come back, whatever it was
             self._log.exception("dialling_failed")
             end, reason = End.UNREACHABLE, describe(error)
         finally:
