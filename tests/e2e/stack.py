@@ -69,7 +69,10 @@ def get(port: int, path: str, timeout_s: float = 5.0) -> tuple[int, bytes]:
 
 
 class Stack:
-    """One cortex and its neurons. `models` are entries of `[[models]]`."""
+    """One cortex and its neurons. `models` are entries of `[[models]]`.
+
+    It is entered once the models named in `wait_for` (None: all) are loaded.
+    """
 
     def __init__(
         self,
@@ -78,7 +81,7 @@ class Stack:
         neurons: Sequence[str] = ("n1",),
         cortex: Mapping[str, Any] | None = None,
         neuron: Mapping[str, Any] | None = None,
-        log_level: str = "info",
+        wait_for: Sequence[str] | None = None,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="helexa-e2e-"))
         self.models = list(models)
@@ -86,7 +89,7 @@ class Stack:
         self.gateway, self.control_plane, self.admin = first, first + 1, first + 2
         self.base_url = f"http://{HOST}:{self.gateway}"
         self.control_url = f"ws://{HOST}:{self.control_plane}"
-        self.log_level = log_level
+        self.wait_for = wait_for
         self.ready_within_s = READY_WITHIN_S
         self._neuron_settings = dict(neuron or {})
         self._seen: dict[tuple[int, float], psutil.Process] = {}
@@ -111,7 +114,7 @@ class Stack:
         )
         path = self.folder / "cortex.toml"
         path.write_text(to_toml(settings))
-        arguments = ["cortex", "--config", str(path), "--log-level", self.log_level,
+        arguments = ["cortex", "--config", str(path), "--log-level", "info",
                      "--state-dir", str(self.folder / "cortex-state")]  # fmt: skip
         return Role("cortex", arguments, self.folder)
 
@@ -138,7 +141,7 @@ class Stack:
             name,
             ["neuron", "--config", str(path), "--cortex-control-endpoint", self.control_url,
              "--node-id", node_id or name, "--api-socket", f"{HOST}:{first}",
-             "--state-dir", str(self.folder / f"{name}-state"), "--log-level", self.log_level],
+             "--state-dir", str(self.folder / f"{name}-state"), "--log-level", "info"],
             self.folder,
         )  # fmt: skip
         return self.neurons[name]
@@ -151,7 +154,7 @@ class Stack:
             self.cortex.start()
             for neuron in self.neurons.values():
                 neuron.start()
-            self.wait_ready(within_s=self.ready_within_s)
+            self.wait_ready(self.wait_for, self.ready_within_s)
         except BaseException:
             sys.stderr.write(self.log_tails())
             self._force_down()
