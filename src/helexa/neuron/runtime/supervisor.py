@@ -6,7 +6,6 @@ event. So a slow load of one model never delays a command for another.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -43,9 +42,8 @@ from helexa.neuron.registry.events import (
 from helexa.neuron.registry.limits import Limits
 from helexa.neuron.registry.policy import Policy
 from helexa.neuron.registry.state import RegistryState
-from helexa.neuron.runtime import supervisor_ports as ports
 from helexa.neuron.runtime.supervisor_launch import Launcher
-from helexa.neuron.runtime.supervisor_seats import Seats
+from helexa.neuron.runtime.supervisor_ports import Outfit, World
 from helexa.neuron.runtime.supervisor_work import EngineWork
 from helexa.protocol.control import (
     LoadModel,
@@ -58,7 +56,6 @@ from helexa.protocol.ids import CommandId, ModelId
 from helexa.protocol.model import ModelConfig, ModelStatus
 from helexa.protocol.neuron import NeuronHealth
 from helexa.util import logging
-from helexa.util.clock import Clock, SystemClock
 from helexa.util.errors import describe
 from helexa.util.tasks import TaskScope
 
@@ -66,44 +63,23 @@ EVENTS_MAX: Final = 1024
 """Commands of a cortex are refused while so many events wait; the neuron's own never are, and
 there are only a few for each model."""
 CLOSE_MARGIN_S: Final = 10.0
+LOOP: Final = "supervisor loop"
 
 _log = logging.get("supervisor")
 
 
 class Supervisor:
-    """Keeps the models of this neuron as they were asked to be (`NeuronControl`, `ModelAccess`).
+    """Keeps the models of this neuron as they were asked to be (`NeuronControl`, `ModelAccess`)."""
 
-    `on_status` is told every change; `on_broken` that the supervisor itself failed by a bug: the
-    process should end then, and be started anew.
-    """
-
-    def __init__(
-        self,
-        policy: Policy,
-        limits: Limits,
-        outfit: ports.Outfit,
-        *,
-        store: ports.WeightsStore,
-        spawner: ports.EngineSpawner,
-        free_ports: ports.Ports,
-        seats: Seats,
-        on_status: ports.OnStatus = lambda _: None,
-        save_configs: ports.SaveConfigs = lambda _: None,
-        on_broken: Callable[[BaseException], None] = lambda _: None,
-        clock: Clock | None = None,
-    ) -> None:
-        self._clock = clock or SystemClock()
+    def __init__(self, policy: Policy, limits: Limits, outfit: Outfit, world: World) -> None:
+        self._clock = world.clock
         self._state = RegistryState(policy, limits)
         self._limits = limits
-        self._seats = seats
-        self._on_status = on_status
-        self._on_broken = on_broken
-        self._save_configs = save_configs
+        self._world = world
+        self._seats = world.seats
         self._scope = TaskScope(self._failed)
-        launcher = Launcher(policy.engines, outfit, spawner, free_ports)
-        self._work = EngineWork(
-            policy, outfit, store, launcher, self._clock, self._scope, self._post
-        )
+        launcher = Launcher(policy.engines, outfit, world.spawner, world.free_ports)
+        self._work = EngineWork(policy, outfit, world, launcher, self._scope, self._post)
         self._events: deque[Event] = deque()
         self._wake = asyncio.Event()
         self._answers: dict[CommandId, list[asyncio.Future[ProvisioningResponse]]] = {}
@@ -117,7 +93,7 @@ class Supervisor:
     async def start(self, restored: tuple[ModelConfig, ...] = ()) -> None:
         """Begin to work; `restored` configs are known again, none is loaded."""
         self._post(Restored(configs=restored))
-        self._scope.start(self._run(), "supervisor loop")
+        self._scope.start(self._run(), LOOP)
 
     async def close(self, drain_s: float = 0.0) -> None:
         """Stop all engines, after up to `drain_s` for running requests. Bounded, leaves none."""
@@ -259,7 +235,7 @@ class Supervisor:
             because=status.because,
             cause=command.cause,
         )
-        self._on_status(status)
+        self._world.on_status(status)
 
     def _answer(self, command: Answer) -> None:
         response = command.response
@@ -299,7 +275,7 @@ class Supervisor:
         while self._unsaved is not None:
             configs, self._unsaved = self._unsaved, None
             try:
-                await asyncio.to_thread(self._save_configs, configs)
+                await asyncio.to_thread(self._world.save_configs, configs)
                 self._save_problem = ""
             except OSError as error:
                 self._save_problem = f"model configs are not saved: {describe(error)}"
@@ -309,9 +285,11 @@ class Supervisor:
 
     def _failed(self, name: str, error: BaseException) -> None:
         _log.error("supervisor task failed", task=name, error=describe(error))
+        if name != LOOP:
+            return
         self._refuse_all("the neuron's supervisor failed")
         self._rested.set()
-        self._on_broken(error)
+        self._world.on_broken(error)
 
     def _refuse_all(self, because: str) -> None:
         for command_id, answers in self._answers.items():

@@ -8,7 +8,9 @@ from typing import Protocol
 from helexa.model_runtime.interfaces import LaunchPlan, WeightsSummary
 from helexa.neuron.process.exits import ExitDescription
 from helexa.neuron.process.output import OutputRing
+from helexa.neuron.runtime.supervisor_seats import Seats
 from helexa.protocol.model import ModelConfig, ModelStatus
+from helexa.util.clock import Clock, SystemClock
 
 Progress = Callable[[str, int, int | None], None]
 """Told the phase of a download, the bytes that are here and, where it is known, of how many."""
@@ -81,6 +83,25 @@ class Ports(Protocol):
     def give_back(self, port: int) -> None:
         """The engine on it is gone."""
         ...
+
+
+def _ignore(_: object) -> None:
+    """Nobody wants to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """All that the supervisor acts on and tells."""
+
+    store: WeightsStore
+    spawner: EngineSpawner
+    free_ports: Ports
+    seats: Seats
+    on_status: OnStatus = _ignore
+    save_configs: SaveConfigs = _ignore
+    on_broken: Callable[[BaseException], None] = _ignore
+    """The supervisor itself failed by a bug: the process should end, and be started anew."""
+    clock: Clock = field(default_factory=SystemClock)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ Nothing here decides. A fetch, a start, a probe or a stop of one model never wai
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -33,10 +32,9 @@ from helexa.neuron.registry.events import (
 )
 from helexa.neuron.registry.policy import Policy
 from helexa.neuron.runtime.supervisor_launch import Launcher, Started
-from helexa.neuron.runtime.supervisor_ports import Outfit, WeightsStore
+from helexa.neuron.runtime.supervisor_ports import Outfit, World
 from helexa.neuron.runtime.supervisor_probe import ProbeFailedError, Prober
 from helexa.protocol.ids import ModelId
-from helexa.util.clock import Clock
 from helexa.util.errors import ConfigError, HelexaError, SourceError, describe
 from helexa.util.tasks import TaskScope
 
@@ -74,20 +72,19 @@ class EngineWork:
         self,
         policy: Policy,
         outfit: Outfit,
-        store: WeightsStore,
+        world: World,
         launcher: Launcher,
-        clock: Clock,
         scope: TaskScope,
         post: Post,
     ) -> None:
         self._policy = policy
         self._outfit = outfit
-        self._store = store
+        self._store = world.store
         self._launcher = launcher
-        self._clock = clock
+        self._clock = world.clock
         self._scope = scope
         self._post = post
-        self._prober = Prober(clock)
+        self._prober = Prober(world.clock)
         self._fetches: dict[int, asyncio.Task[Any]] = {}
         self._engines: dict[int, _Engine] = {}
 
@@ -140,15 +137,13 @@ class EngineWork:
             found = await self._store.resolve(
                 command.source, progress, folder_allowed=folder_allowed
             )
-        except (HelexaError, OSError) as error:
-            later = not isinstance(error, SourceError) or error.error_id in LATER_MAY_HELP
-            retryable = later and not isinstance(error, ConfigError)
+        except Exception as error:  # noqa: BLE001  # a fault of one source fails one model only
             self._post(
                 WeightsFailed(
                     model_id=model_id,
                     attempt=attempt,
                     because=_say(error),
-                    retryable=retryable,
+                    retryable=_may_heal(error),
                     cause=cause,
                 )
             )
@@ -191,12 +186,10 @@ class EngineWork:
         self._scope.start(work, f"stop {command.model_id}#{command.attempt}")
 
     async def _start(self, command: StartEngine, engine: _Engine) -> None:
-        permanent = False
         try:
             started = await self._launcher.start(command)
-        except (HelexaError, OSError, ValueError) as error:
-            permanent = isinstance(error, ConfigError | ValueError)
-            self._fail(engine, _say(error), permanent=permanent)
+        except Exception as error:  # noqa: BLE001  # a fault of one engine fails one model only
+            self._fail(engine, _say(error), permanent=not _may_heal(error))
             return
         engine.started = started
         pid = None
@@ -249,8 +242,8 @@ class EngineWork:
         try:
             probe = description.probe(model.config, model.capability)
             await self._prober.ready(model, probe, limit_s)
-        except (ProbeFailedError, ValueError) as error:
-            self._fail(engine, str(error))
+        except Exception as error:  # noqa: BLE001  # a fault of one engine fails one model only
+            self._fail(engine, _say(error))
             return
         process = engine.started.process if engine.started is not None else None
         measured = None
@@ -271,8 +264,8 @@ class EngineWork:
         try:
             probe = self._description(model).probe(model.config, model.capability)
             await self._prober.check(model, probe, self._outfit.check_s)
-        except (ProbeFailedError, ValueError) as error:
-            self._post(EngineMissed(because=str(error), **names))  # type: ignore[arg-type]
+        except Exception as error:  # noqa: BLE001  # a fault of one engine fails one model only
+            self._post(EngineMissed(because=_say(error), **names))  # type: ignore[arg-type]
         else:
             self._post(EngineAnswered(**names))  # type: ignore[arg-type]
 
@@ -296,9 +289,19 @@ async def _cancel(task: "asyncio.Task[Any] | None") -> None:
     if task is None or task.done() or task is asyncio.current_task():
         return
     task.cancel()
-    with suppress(asyncio.CancelledError):
-        await asyncio.wait({task})
+    await asyncio.wait({task})
 
 
-def _say(error: BaseException) -> str:
+def _may_heal(error: Exception) -> bool:
+    """Tell whether trying the same again later can help."""
+    if isinstance(error, SourceError):
+        return error.error_id in LATER_MAY_HELP
+    if isinstance(error, ConfigError):
+        return False
+    return isinstance(error, HelexaError | OSError)
+
+
+def _say(error: Exception) -> str:
+    if isinstance(error, ProbeFailedError | ValueError):
+        return str(error)
     return error.message if isinstance(error, HelexaError) else describe(error)

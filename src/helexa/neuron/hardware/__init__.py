@@ -1,0 +1,1 @@
+"""What this machine has: CPU, memory, GPUs. Read, never guessed."""
