@@ -41,7 +41,7 @@ from helexa.neuron.runtime.neuron_face import EngineUse, NeuronFace, engine_uses
 from helexa.neuron.runtime.request import ExecutorLimits
 from helexa.neuron.runtime.state_folder import StateFolder
 from helexa.neuron.runtime.supervisor import Supervisor
-from helexa.neuron.runtime.supervisor_ports import Outfit
+from helexa.neuron.runtime.supervisor_ports import Outfit, World
 from helexa.neuron.runtime.supervisor_seats import Seats
 from helexa.protocol.model import ModelStatus
 from helexa.protocol.neuron import HardwareReport, NeuronDescriptor
@@ -130,7 +130,8 @@ class _Neuron:
                 self._log.warning("killed what a dead neuron left", orphan=str(orphan))
             binaries, uses = await _find_engines(config, spawner)
             self._wire(hardware, spawner, binaries, uses)
-            await self._supervisor.start(self._state.configs())
+            configs = self._state.configs()
+            await self._supervisor.start(configs)
         except BaseException:
             if listener is not None:
                 listener.close()
@@ -142,7 +143,7 @@ class _Neuron:
         self._log.info(
             "neuron started", version=__version__, cortex=str(config.cortex_control_endpoint),
             api=str(config.api.socket), engines=[use.name for use in uses if use.usable],
-            models=len(self._face.statuses()),
+            models_known=len(configs),
         )  # fmt: skip
 
     def _wire(
@@ -164,14 +165,16 @@ class _Neuron:
             _policy(config),
             Limits(budget_bytes, drain_s=times.drain_s, stop_grace_s=times.stop_s),
             _outfit(config, self._state.path, hardware, binaries),
-            store=_store(config, spawner),
-            spawner=spawner,
-            free_ports=PortPool(config.engines.port_first, config.engines.port_last),
-            seats=seats,
-            on_status=self._on_status,
-            save_configs=self._state.save_configs,
-            on_broken=self._on_broken,
-            clock=self._clock,
+            World(
+                store=_store(config, spawner),
+                spawner=spawner,
+                free_ports=PortPool(config.engines.port_first, config.engines.port_last),
+                seats=seats,
+                on_status=self._on_status,
+                save_configs=self._state.save_configs,
+                on_broken=self._on_broken,
+                clock=self._clock,
+            ),
         )
         self._engine_client = EngineClient(
             self._tasks,
