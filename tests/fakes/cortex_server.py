@@ -5,10 +5,10 @@ import asyncio
 import msgspec
 import picows
 from picows import WSListener, WSMsgType, WSUpgradeResponse, WSUpgradeResponseWithListener
-from tests.fakes.exchange_log import until
 
 from helexa.protocol.control import NeuronMessage, Welcome
 from helexa.protocol.tunnel import Tunnel
+from tests.fakes.exchange_log import until
 
 _decode = msgspec.json.Decoder(NeuronMessage).decode
 

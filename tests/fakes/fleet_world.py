@@ -8,8 +8,6 @@ import heapq
 import random
 from collections.abc import Callable
 
-from tests.fakes.neuron_model import ModelNeuron
-
 from helexa.cortex.orchestrator import events as ev
 from helexa.cortex.orchestrator.commands import AcceptNeuron, CloseConnection, Provision
 from helexa.cortex.orchestrator.fleet import FleetState
@@ -26,6 +24,7 @@ from helexa.protocol.control import (
 )
 from helexa.protocol.ids import NeuronId
 from helexa.protocol.model import ModelConfig
+from tests.fakes.neuron_model import ModelNeuron
 
 HEARTBEAT_S = 5.0
 

@@ -7,8 +7,6 @@ configs, loads take time, memory is bounded, and what it says is always true.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.fakes.fleet import CHAT, GIB, capabilities
-
 from helexa.protocol.control import (
     Heartbeat,
     LoadModel,
@@ -24,6 +22,7 @@ from helexa.protocol.ids import CommandId, ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState, step
 from helexa.protocol.model import ModelCapability, ModelConfig, ModelStatus
 from helexa.protocol.neuron import NeuronDescriptor, NeuronHealth, NeuronLoad
+from tests.fakes.fleet import CHAT, GIB, capabilities
 
 
 @dataclass

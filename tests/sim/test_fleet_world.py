@@ -1,11 +1,11 @@
 """The simulated world: seeds, lost messages, restarts; what must hold is checked at every step."""
 
 import pytest
+
+from helexa.protocol.control import LoadModel
 from tests.fakes.fleet import GIB, model
 from tests.fakes.fleet_world import FleetWorld
 from tests.fakes.neuron_model import ModelNeuron
-
-from helexa.protocol.control import LoadModel
 
 SEEDS = range(25)
 

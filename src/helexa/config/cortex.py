@@ -214,6 +214,7 @@ class CortexConfig(SharedSettings):
     provisioning: ProvisioningSettings = ProvisioningSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
     models: tuple[ModelEntry, ...] = ()
+    """In the order of the file; a later layer replaces the whole list."""
 
     def model_configs(self) -> tuple[ModelConfig, ...]:
         """Return the configured models as neurons get them."""

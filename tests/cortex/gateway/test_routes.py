@@ -11,7 +11,7 @@ from helexa.cortex.gateway.edge.exchange import Exchange
 from helexa.cortex.gateway.routes import Facts, Routes
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.ports import Authenticator
-from tests.fakes.gateway import Caller, snapshot_of
+from tests.fakes.gateway import Caller, exchange_of, snapshot_of
 
 
 class Key:
@@ -28,7 +28,7 @@ def routes(authenticator: Authenticator | None = None, **facts: Any) -> Routes:
 
 def ask(method: str, path: str, **headers: bytes) -> Exchange:
     lines = {name.replace("_", "-").encode(): value for name, value in headers.items()}
-    return Exchange(Caller(), method, (path, ""), lines, "req-1", chunked=True)
+    return exchange_of(Caller(), method, path, lines)
 
 
 def body_of(answer: Any) -> Any:

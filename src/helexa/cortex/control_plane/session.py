@@ -25,7 +25,8 @@ from helexa.protocol.errors import ErrorCode
 from helexa.protocol.ids import NeuronId
 from helexa.protocol.inference import Reset
 from helexa.protocol.join import CLOSE_VERSION_MISMATCH
-from helexa.protocol.tunnel import MESSAGE_BYTES, Stream, StreamHandler, Tunnel, TunnelError
+from helexa.protocol.tunnel import Stream, StreamHandler, Tunnel, TunnelError
+from helexa.protocol.tunnel_frames import MESSAGE_BYTES
 from helexa.protocol.version import VERSION, VERSION_MIN, negotiate
 from helexa.util.errors import describe
 

@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
+
 from helexa.cortex.orchestrator.snapshot import ModelView, Replica
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.neuron import NeuronDescriptor
 from helexa.protocol.workload import Operation, WorkloadClass
 
 
-@dataclass(frozen=True, slots=True)
-class RoutingRequest:
+class RoutingRequest(msgspec.Struct, frozen=True, gc=False):
     """What routing must know of a request, and nothing more."""
 
     request_id: str
@@ -34,8 +35,7 @@ class Candidate(NamedTuple):
     """Requests that it works on at the same time; at least 1."""
 
 
-@dataclass(frozen=True, slots=True)
-class RoutingDecision:
+class RoutingDecision(msgspec.Struct, frozen=True, gc=False):
     """Where a request goes. In `single` mode one replica answers all of it.
 
     After a failed attempt the gateway routes again, with the neuron excluded: loads have changed.
