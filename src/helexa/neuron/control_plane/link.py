@@ -37,7 +37,8 @@ from helexa.protocol.inference import Reset
 from helexa.protocol.join import CLOSE_NODE_ID_TAKEN, CLOSE_VERSION_MISMATCH
 from helexa.protocol.model import ModelStatus
 from helexa.protocol.neuron import Capabilities
-from helexa.protocol.tunnel import MESSAGE_BYTES, Accept, Tunnel, TunnelError
+from helexa.protocol.tunnel import Accept, Tunnel, TunnelError
+from helexa.protocol.tunnel_frames import MESSAGE_BYTES
 from helexa.protocol.version import VERSION, VERSION_MIN
 from helexa.util.clock import Clock
 from helexa.util.tasks import TaskScope

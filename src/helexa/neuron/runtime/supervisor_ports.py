@@ -49,8 +49,15 @@ class WeightsStore(Protocol):
 class RunningProcess(Protocol):
     """An engine process; `process.spawn.EngineProcess` is one."""
 
-    pid: int
-    output: OutputRing
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        ...
+
+    @property
+    def output(self) -> OutputRing:
+        """What it printed last."""
+        ...
 
     def memory_bytes(self) -> int | None:
         """Return what it and its children hold; may block."""
