@@ -32,6 +32,7 @@ def test_every_example_is_listed() -> None:
 def test_an_example_s_settings_are_right(name: str, tmp_path: Path) -> None:
     """R0.38: the files that it names exist here, as they would where it is used."""
     shutil.copy(EXAMPLES / name, tmp_path)
+    (tmp_path / "weights").mkdir()
     for secret, text in (("join-token", "0f" * 32), ("keys", f"ann: sha256:{'ab' * 32}")):
         (tmp_path / secret).write_text(text)
         (tmp_path / secret).chmod(0o600)
