@@ -91,6 +91,8 @@ async def _up(plan: "UpPlan", steps: "Steps", output: str, *, verbose: bool) -> 
     signals.listen()
     try:
         await _until_stopped(_serve(plan, stack, lock, output), signals)
+        if lock.facts() is None:
+            raise KeyboardInterrupt  # stopped before it was up
     finally:
         click.echo("stopping (Ctrl-C again: at once) …", err=True)
         await stack.stop(at_once=lambda: signals.count > 1)

@@ -16,6 +16,7 @@ from helexa.cli.up_words import Steps
 from helexa.cli.weights import spawner_for, store_for
 from helexa.config.load import process_environment
 from helexa.model_runtime.models.source import PathSource, parse
+from helexa.model_runtime.models.store import ModelStore
 from helexa.neuron.process.guarded import GuardedProcess
 from helexa.util.errors import HelexaError, TimedOutError
 
@@ -108,21 +109,10 @@ class Stack:
         for model in self._plan.cortex.model_configs():
             if model.engine not in _FETCHED_HERE or model.source is None:
                 continue
-            if isinstance(parse(model.source), PathSource):
-                continue
-            store.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with self._steps.step(f"weights of {model.id}") as remarks:
-                phases: set[str] = set()
-                with progress_display(model.id) as display:
-
-                    def progress(phase: str, done_bytes: int, total_bytes: int | None) -> None:
-                        phases.add(phase)
-                        display(phase, done_bytes, total_bytes)  # noqa: B023  (used in this turn)
-
-                    weights = await store.resolve(model.source, progress)
-                size_bytes = await asyncio.to_thread(lambda: weights.path.stat().st_size)  # noqa: B023
-                held = "" if "download" in phases else ", held already"
-                remarks.append(size_text(size_bytes) + held)
+            if not isinstance(parse(model.source), PathSource):
+                store.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                with self._steps.step(f"weights of {model.id}") as remarks:
+                    remarks.append(await _fetch(store, model.id, model.source))
 
     async def _wait_for_ports(self, within_s: float) -> None:
         loop = asyncio.get_running_loop()
@@ -177,6 +167,20 @@ class Stack:
         if not self.first_token_s:
             self.first_token_s = self._steps.elapsed_s
         return use
+
+
+async def _fetch(store: ModelStore, name: str, source: str) -> str:
+    """Fetch weights unless they are held; return a remark about them."""
+    phases: set[str] = set()
+    with progress_display(name) as display:
+
+        def progress(phase: str, done_bytes: int, total_bytes: int | None) -> None:
+            phases.add(phase)
+            display(phase, done_bytes, total_bytes)
+
+        weights = await store.resolve(source, progress)
+    size_bytes = (await asyncio.to_thread(weights.path.stat)).st_size
+    return size_text(size_bytes) + ("" if "download" in phases else ", held already")
 
 
 async def _answers(session: aiohttp.ClientSession, path: str) -> bool:
