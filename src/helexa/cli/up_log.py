@@ -1,5 +1,6 @@
 """The output of a process of `helexa up`: the last of it in memory, the rest in a bounded file."""
 
+import contextlib
 from pathlib import Path
 from typing import Final
 
@@ -34,11 +35,13 @@ class LoggedOutput(OutputRing):
     def feed(self, data: bytes) -> None:
         """Take what was printed now."""
         super().feed(data)
-        if self._file_bytes + len(data) > LOG_BYTES_MAX:
-            self._log.close()
-            self._open()
-        self._log.write(data)
-        self._file_bytes += len(data)
+        # A full disk must not stop what is logged; the last lines are in memory anyway.
+        with contextlib.suppress(OSError):
+            if self._file_bytes + len(data) > LOG_BYTES_MAX:
+                self._log.close()
+                self._open()
+            self._log.write(data)
+            self._file_bytes += len(data)
         if self._mirror:
             click.echo(data.decode("utf-8", "replace"), nl=False, err=True)
 

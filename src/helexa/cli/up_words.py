@@ -96,7 +96,7 @@ def ready_text(facts: Mapping[str, Any], heading: str) -> str:
 # Python (pip install openai)
 {python}
 
-# in this terminal's neighbour
+# in another terminal
 helexa chat{_chat_flags(facts)}
 helexa status{_status_flags(facts)}
 

@@ -17,7 +17,6 @@ from helexa.config.sockets import HttpUrl, ListenSocket, Socket
 from helexa.protocol.ids import ModelId, model_id_problem
 from helexa.protocol.model import ModelConfig, OptionValue
 
-
 WEIGHTLESS: Final = frozenset({"openai", "echo"})
 """Engines that have no weights of their own to be found by a model's id."""
 
