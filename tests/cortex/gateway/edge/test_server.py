@@ -89,7 +89,7 @@ async def test_tls_is_spoken_and_the_handler_told() -> None:
     def handler(exchange: Exchange) -> None:
         exchange.respond(200, b"", b"secure" if exchange.secure else b"plain")
 
-    async with serving(handler, context=context) as (server, host, port):
+    async with serving(handler, Limits(linger_s=0.2), context) as (server, host, port):
         data = await exchange(host, port, LAST, trusting)
         assert [answer.body for answer in parse_answers(data)] == [b"secure"]
         # Plain HTTP to the TLS port ends the handshake and harms nobody.
