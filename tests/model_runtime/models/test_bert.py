@@ -37,9 +37,7 @@ def values(data: bytes, header: Header, name: str) -> list[float]:
     found = next(t for t in header.tensors if t.name == name)
     begin = header.data_offset + found.offset
     code = "e" if found.kind == 1 else "f"
-    return list(
-        struct.unpack(f"<{found.elements}{code}", data[begin : begin + found.size_bytes])
-    )
+    return list(struct.unpack(f"<{found.elements}{code}", data[begin : begin + found.size_bytes]))
 
 
 def test_every_tensor_keeps_its_values_and_gets_its_name_and_shape() -> None:
@@ -120,14 +118,14 @@ def too_large_a_weight() -> bytes:
             "only plain BERT",
         ),
         (
-            lambda: converted(config=json.dumps(BERT_CONFIG | {"num_hidden_layers": 9999}).encode()),
+            lambda: converted(
+                config=json.dumps(BERT_CONFIG | {"num_hidden_layers": 9999}).encode()
+            ),
             "only plain BERT",
         ),
     ],
 )
-def test_a_checkpoint_that_does_not_fit_is_told(
-    attempt: Callable[[], bytes], reason: str
-) -> None:
+def test_a_checkpoint_that_does_not_fit_is_told(attempt: Callable[[], bytes], reason: str) -> None:
     with pytest.raises(SourceError, match=reason) as caught:
         attempt()
     assert caught.value.error_id == "HX-0501"

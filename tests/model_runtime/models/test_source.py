@@ -12,7 +12,9 @@ from helexa.model_runtime.models.source import (
 from helexa.util.errors import SourceError
 
 
-@pytest.mark.parametrize("text", ["a.gguf", "sub/a.gguf", "/srv/models/a.gguf", "./folder", "a b.gguf"])
+@pytest.mark.parametrize(
+    "text", ["a.gguf", "sub/a.gguf", "/srv/models/a.gguf", "./folder", "a b.gguf"]
+)
 def test_a_path_is_a_path(text: str) -> None:
     assert parse(text) == PathSource(text)
 
