@@ -61,7 +61,7 @@ _OPTIONS: Final = (
         name="parallel",
         kind="int",
         minimum=1,
-        maximum=4096,
+        maximum=1 << 16,
         default=SEATS_DEFAULT,
         text="Requests sent to the server at the same time.",
     ),
