@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -131,7 +132,7 @@ class Stack:
         output = LoggedOutput(self._plan.folder / f"{name}.log", mirror=self._verbose)
         argv = (sys.executable, "-m", "helexa", name, "--config", settings_file)
         process = await self._spawner.start_service(
-            argv, process_environment(), self._plan.folder, output
+            argv, process_environment(), Path.cwd(), output
         )
         self._services.append(Service(name, process, output, drain_s))
 
