@@ -64,7 +64,7 @@ def chat(prompt: tuple[str, ...], output: str, **given: Any) -> None:
     text = _question(prompt)
     if text is None and not sys.stdin.isatty():
         raise UsageError("there is nothing to ask: no PROMPT and no text on standard input",
-                         error_id="HX-0506", hint='helexa chat "Hello"')  # fmt: skip
+                         error_id="HX-0706", hint='helexa chat "Hello"')  # fmt: skip
     model = given["model"] or default_model(client)
     talk = Conversation(client, SystemClock(), model, given["system"], given["max_tokens"],
                         given["temperature"])  # fmt: skip
@@ -89,7 +89,7 @@ def _question(prompt: tuple[str, ...]) -> str | None:
         piped = sys.stdin.read(_INPUT_CHARS_MAX + 1)
         if len(piped) > _INPUT_CHARS_MAX:
             raise UsageError(f"standard input has more than {_INPUT_CHARS_MAX} characters",
-                             error_id="HX-0506")  # fmt: skip
+                             error_id="HX-0706")  # fmt: skip
         parts += [piped.strip("\n")] if piped.strip() else []
     return "\n\n".join(parts) if parts else None
 
