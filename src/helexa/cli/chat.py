@@ -13,6 +13,7 @@ from helexa.cli.completion import complete_model
 from helexa.cli.conversation import Conversation, Piece, default_model
 from helexa.cli.http_client import HttpClient
 from helexa.cli.options import debug_option, output_option
+from helexa.cli.telling import Telling, tell_error
 from helexa.util.clock import SystemClock
 from helexa.util.errors import HelexaError, UsageError
 
@@ -155,14 +156,12 @@ def _converse(talk: Conversation, *, stats: bool) -> None:
 
 def _turn(talk: Conversation, line: str, *, stats: bool) -> None:
     """Answer one line of a conversation; a failed answer does not end it."""
-    from helexa.cli.telling import tell_error
-
     try:
         _print(talk.ask(line))
     except KeyboardInterrupt:
         click.echo("(stopped)", err=True)
     except HelexaError as error:
-        tell_error(error, debug=False)
+        tell_error(error, click.get_current_context().ensure_object(Telling))
     else:
         if stats:
             click.echo(talk.timing.line(), err=True)

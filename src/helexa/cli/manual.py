@@ -1,6 +1,6 @@
 """The generated pages of the documentation: settings, and the command line's own help.
 
-`python -m helexa.cli.manual FOLDER` writes them; a test tells when they are not what they should be.
+`python -m helexa.cli.manual FOLDER` writes them; a test tells when they are out of date.
 """
 
 import sys

@@ -9,7 +9,6 @@ from typing import Any, Final, Protocol, Self
 
 import click
 
-
 _LONG_PHASE: Final = "download"
 
 

@@ -140,9 +140,8 @@ async def _serve(plan: "UpPlan", stack: "Stack", lock: "StackLock", output: str)
     models = await stack.bring_up(after_crash=lock.found_remains)
     facts = facts_of(plan, models, stack.first_token_s)
     lock.tell(facts)
-    _tell(
-        facts, output, f"helexa is up: the first token was there after {stack.first_token_s:.1f} s"
-    )
+    heading = f"helexa is up: the first token was there after {stack.first_token_s:.1f} s"
+    _tell(facts, output, heading, "Ctrl-C stops everything.")
     await stack.watch()
 
 
