@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -130,9 +131,7 @@ class Stack:
     async def _start(self, name: str, settings_file: str, drain_s: float) -> None:
         output = LoggedOutput(self._plan.folder / f"{name}.log", mirror=self._verbose)
         argv = (sys.executable, "-m", "helexa", name, "--config", settings_file)
-        process = await self._spawner.start_service(
-            argv, process_environment(), self._plan.folder, output
-        )
+        process = await self._spawner.start_service(argv, process_environment(), Path.cwd(), output)
         self._services.append(Service(name, process, output, drain_s))
 
     async def _until(
