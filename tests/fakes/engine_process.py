@@ -83,7 +83,7 @@ class EngineProcess:
             try:
                 while data := response.read1(65536):
                     out += call.translation.on_data(data)
-                complete = response.isclosed()
+                complete = response.length in (None, 0)
             except (http.client.HTTPException, OSError):
                 complete = False
             ending = call.translation.on_end(complete=complete)

@@ -1,5 +1,6 @@
 import json
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -148,6 +149,7 @@ def test_a_prompt_over_the_window_is_the_callers_fault(engine):
 def test_vectors_come_as_numbers_and_as_base64(engine):
     for fields in ({"input": "the cat"}, {"input": ["a", "b"]}, {"input": [5, 6]}):
         out, ending = engine.ask(fields, Operation.EMBEDDINGS)
+        assert ending.failure is None, fields
         assert len(json.loads(out)["data"][0]["embedding"]) == WIDTH
         assert ending.usage.prompt_tokens > 0
     out, _ = engine.ask({"input": "a", "encoding_format": "base64"}, Operation.EMBEDDINGS)
@@ -171,3 +173,15 @@ def test_a_caller_that_leaves_frees_its_seat(engine):
         lambda: b"llamacpp:requests_processing 0" in engine.get("/metrics")[1],
         "the engine has stopped",
     )
+
+
+def test_requests_that_fill_their_contexts_do_not_harm_each_other(engine):
+    """Promise P5: in a cache that seats shared freely, both would fail when it is full."""
+    body = {"messages": ASK, "ignore_eos": True, "temperature": 0}
+    with ThreadPoolExecutor(2) as callers:
+        answers = list(callers.map(lambda _: engine.ask(body), range(2)))
+    for _, ending in answers:
+        assert ending.failure is None
+        assert ending.finish_reason == "length"
+        total = ending.usage.prompt_tokens + ending.usage.completion_tokens
+        assert total >= 500
