@@ -1,7 +1,6 @@
 """The file operations themselves."""
 
 import errno
-import os
 import stat
 from pathlib import Path
 
@@ -37,7 +36,7 @@ def test_replacing_needs_no_old_file_and_leaves_nothing_else(tmp_path: Path) -> 
     DiskFiles().replace(path, b"one")
     DiskFiles().replace(path, b"two")
     assert path.read_bytes() == b"two"
-    assert os.listdir(path.parent) == ["a"]
+    assert [entry.name for entry in path.parent.iterdir()] == ["a"]
 
 
 def test_missing_folders_become_private_and_existing_ones_stay(tmp_path: Path) -> None:
@@ -54,4 +53,5 @@ def test_numbers_of_set_aside_files_only_grow(tmp_path: Path) -> None:
     (tmp_path / "a.corrupt-x").write_text("not ours")
     path.write_text("bad")
     assert DiskFiles().set_aside(path, keep=1).name == "a.corrupt-8"
-    assert sorted(os.listdir(tmp_path)) == ["a.corrupt-8", "a.corrupt-x"]
+    names = sorted(entry.name for entry in tmp_path.iterdir())
+    assert names == ["a.corrupt-8", "a.corrupt-x"]

@@ -16,6 +16,7 @@ from helexa.config.load import (
     load_cortex,
     load_neuron,
     node_name,
+    process_environment,
     program_environment,
     role_of_file,
     state_home,
@@ -143,14 +144,6 @@ def test_files_that_cannot_be_read_are_problems(tmp_path: Path) -> None:
     assert "larger than" in problems(tmp_path / "big.toml")[0]
 
 
-def test_the_config_file_can_be_named_by_the_environment(tmp_path: Path) -> None:
-    file = written(tmp_path / "c.toml", '[log]\nlevel = "debug"\n')
-    environ = {"HELEXA_CONFIG": str(file)}
-    assert cortex(environ=environ).config.log.level == "debug"
-    other = written(tmp_path / "d.toml", "")
-    assert cortex(other, environ=environ).config.log.level == "info"
-
-
 def test_paths_in_a_file_count_from_its_folder_and_others_from_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +219,11 @@ def test_the_role_of_a_file_is_told_by_its_keys(tmp_path: Path) -> None:
     assert role_of_file(written(tmp_path / "c", "[log]\n")) == "cortex"
     with pytest.raises(InvalidConfigError):
         role_of_file(tmp_path / "none")
+
+
+def test_processes_of_our_own_get_everything_but_settings() -> None:
+    environ = {"PATH": "/bin", "CUDA_VISIBLE_DEVICES": "0", "HELEXA_LOG_LEVEL": "debug"}
+    assert process_environment(environ) == {"PATH": "/bin", "CUDA_VISIBLE_DEVICES": "0"}
 
 
 def test_the_process_environment_is_read_where_none_is_given(

@@ -55,11 +55,11 @@ def free_ports(count: int) -> int:
     raise AssertionError(f"no {count} free ports between {PORT_FIRST} and {PORT_LAST}")
 
 
-def get(port: int, path: str, timeout_s: float = 5.0) -> tuple[int, bytes]:
+def get(port: int, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
     """GET from a server on loopback; status 0 where nobody answers."""
-    address = f"http://{HOST}:{port}{path}"
+    request = urllib.request.Request(f"http://{HOST}:{port}{path}", headers=dict(headers or {}))
     try:
-        with urllib.request.urlopen(address, timeout=timeout_s) as answer:
+        with urllib.request.urlopen(request, timeout=5.0) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -91,6 +91,8 @@ class Stack:
         self.control_url = f"ws://{HOST}:{self.control_plane}"
         self.wait_for = wait_for
         self.ready_within_s = READY_WITHIN_S
+        self.headers: dict[str, str] = {}
+        """Sent when the gateway is looked at; a key, where it wants one."""
         self._neuron_settings = dict(neuron or {})
         self._seen: dict[tuple[int, float], psutil.Process] = {}
         self.cortex = self._cortex(cortex or {})
@@ -216,13 +218,9 @@ class Stack:
 
     def states(self) -> dict[str, str]:
         """Return each model's state as the gateway tells it."""
-        status, body = get(self.gateway, "/v1/models")
+        status, body = get(self.gateway, "/v1/models", self.headers)
         entries = json.loads(body)["data"] if status == 200 else []
         return {entry["id"]: entry["state"] for entry in entries}
-
-    def replicas(self, model: str) -> int:
-        status, body = get(self.gateway, f"/v1/models/{model}")
-        return int(json.loads(body)["replicas"]) if status == 200 else 0
 
     def wait_ready(
         self, models: Sequence[str] | None = None, within_s: float = READY_WITHIN_S

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -144,6 +145,19 @@ async def test_a_port_that_is_taken_is_said_in_one_sentence(stack: Stack) -> Non
     assert answer.status == 200
 
 
+def fill(path: Path) -> None:
+    """Write until the file system is full."""
+    with path.open("wb", buffering=0) as file:
+        for _ in range(1000):
+            try:
+                written = file.write(bytes(4096))
+            except OSError:
+                return
+            if written < 4096:
+                return
+    raise AssertionError(f"{path} took 4 MB, so its file system is not the tiny one")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a tiny file system needs root")
 async def test_a_full_disk_under_the_state_folder_stops_no_stream() -> None:
     """F25: the cache cannot be written; serving goes on, and it is said."""
@@ -160,9 +174,7 @@ async def test_a_full_disk_under_the_state_folder_stops_no_stream() -> None:
         with stack:
             stack.wait_ready(["one"])
             filler = state / "filler"
-            with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="space"):
-                for _ in range(1000):
-                    file.write(bytes(4096))
+            fill(filler)
             async with streams(stack) as them:
                 ids = them.start("one", 60, 8)
                 await them.flowing(ids)

@@ -11,6 +11,7 @@ import math
 import shutil
 import struct
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import openai
 import pytest
 
-from tests.e2e.roles import ROOT
+from tests.e2e.roles import ROOT, environment
 from tests.e2e.stack import Stack
 from tests.e2e.wire import Ending, ask
 
@@ -332,6 +333,19 @@ def test_openai_node_chats_streams_and_embeds(stack: Stack) -> None:
     assert said["kitten"] > said["stocks"] + 0.2
     assert said["models"] >= 2
     assert said["missing"] == {"status": 404, "code": "model_not_found", "request_id": True}
+
+
+@pytest.mark.parametrize("name", ["chat.py", "search.py", "chat.sh"])
+def test_an_example_runs_as_it_stands(stack: Stack, name: str) -> None:
+    """R1.44: curl and the OpenAI client get their replies."""
+    program = "sh" if name.endswith(".sh") else sys.executable
+    address = {"OPENAI_BASE_URL": f"{stack.base_url}/v1"}
+    said = run([program, ROOT / "examples" / name], env=environment(address))
+    assert said.strip()
+    if name == "search.py":
+        assert said.strip() == "the kitten sleeps"
+    if name == "chat.sh":
+        assert said.rstrip().endswith("data: [DONE]")
 
 
 async def test_every_answer_has_a_request_id(stack: Stack) -> None:

@@ -177,7 +177,7 @@ class _Listener(WSListener):  # type: ignore[misc]
 
 async def dial(plane: ControlPlane, headers: dict[str, str] | None = None) -> NeuronSocket:
     neuron = NeuronSocket()
-    await ws_connect(lambda: _Listener(neuron), plane.url, extra_headers=headers or {})
+    await ws_connect(lambda: listener_for(neuron), plane.url, extra_headers=headers or {})
     plane.clients.append(neuron)
     return neuron
 
@@ -201,3 +201,7 @@ def json_of(message: object) -> bytes:
 async def turns(count: int = 3) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+def listener_for(neuron: NeuronSocket) -> WSListener:
+    return _Listener(neuron)

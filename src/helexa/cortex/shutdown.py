@@ -50,7 +50,7 @@ class Step:
     """One part of stopping. It may take `timeout_s`; then, or when hurried, it is cancelled."""
 
     name: str
-    run: Callable[[], Awaitable[None]]
+    run: Callable[[], Awaitable[object] | None]
     timeout_s: float
     patient: bool = False
     """Only a patient step (a drain) is cut short when the stop is hurried."""
@@ -89,8 +89,10 @@ async def _bounded(step: Step, request: StopRequest, logger: Any) -> bool:
     return done
 
 
-async def _await(run: Callable[[], Awaitable[None]]) -> None:
-    await run()
+async def _await(run: Callable[[], Awaitable[object] | None]) -> None:
+    result = run()
+    if result is not None:
+        await result
 
 
 async def _await_flag(flag: asyncio.Event) -> None:

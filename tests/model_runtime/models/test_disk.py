@@ -1,6 +1,5 @@
 import errno
 import hashlib
-import os
 import resource
 import subprocess
 from collections.abc import Iterator
@@ -95,7 +94,7 @@ def test_a_small_file_is_replaced_whole(tmp_path: Path) -> None:
     disk.write_small(path, b"one")
     disk.write_small(path, b"two")
     assert path.read_bytes() == b"two"
-    assert os.listdir(path.parent) == ["a.json"]
+    assert [entry.name for entry in path.parent.iterdir()] == ["a.json"]
 
 
 def test_a_digest_tells_how_far_it_is_and_can_be_stopped(tmp_path: Path) -> None:

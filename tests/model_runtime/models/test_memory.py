@@ -69,8 +69,6 @@ def test_a_decoder_that_embeds_still_has_its_cache() -> None:
     ("context_tokens", "batch_tokens", "cache_type"),
     [
         (1024, 512, "f16"),
-        (2048, 512, "f16"),
-        (4096, 512, "f16"),
         (4096, 128, "f16"),
         (8192, 512, "f16"),
         (8192, 512, "q8_0"),

@@ -52,7 +52,7 @@ def visible(folder: Path) -> list[str]:
 
 
 def work(folder: Path) -> list[Path]:
-    return [path for path in (folder / ".helexa" / "work").rglob("*") if path.is_file()]
+    return [path for path in (folder / ".helexa" / "fetching").rglob("*") if path.is_file()]
 
 
 async def test_a_source_becomes_a_file_with_its_summary(store: ModelStore, folder: Path) -> None:
@@ -326,11 +326,11 @@ async def test_paths_are_found_in_every_model_folder_and_nowhere_else(
 
 
 async def test_what_is_still_being_fetched_cannot_be_named(folder: Path) -> None:
-    hidden = folder / ".helexa" / "work" / "k"
+    hidden = folder / ".helexa" / "fetching" / "k"
     hidden.mkdir(parents=True)
     (hidden / "weights.part").write_bytes(GOOD)
     with pytest.raises(SourceError, match="the store's own folder"):
-        await ModelStore(folder).resolve(".helexa/work/k/weights.part")
+        await ModelStore(folder).resolve(".helexa/fetching/k/weights.part")
 
 
 async def test_a_damaged_local_file_is_told_and_left_alone(folder: Path) -> None:

@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from helexa.config.sockets import parse_url
 from helexa.cortex.mesh import MeshView
 from helexa.cortex.observe import views
 from helexa.cortex.orchestrator.requests import RoutingRequest
@@ -49,7 +50,10 @@ class JoinInfo:
         if not self.control_endpoint:
             return ""
         token = " --join-token-file join-token" if self.token_needed else ""
-        return f"helexa neuron --cortex-control-endpoint {self.control_endpoint}{token}"
+        url = parse_url(self.control_endpoint, ("ws", "wss"))
+        # A neuron sends prompts in the clear only where it is told to.
+        clear = "" if url.is_encrypted or url.is_loopback else " --allow-cleartext"
+        return f"helexa neuron --cortex-control-endpoint {self.control_endpoint}{token}{clear}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,11 @@ from helexa.protocol.neuron import Device, HardwareReport
 RESERVE_BYTES: Final = 1 << 30
 RESERVE_SHARE: Final = 0.1
 """Kept for the system: a tenth of memory, at most 1 GiB on small machines."""
-FEATURES_TOLD: Final = frozenset(
-    "sse4_2 avx avx2 fma f16c avx512f avx512bw avx512vl avx512_vnni avx512_bf16 avx_vnni"
-    " amx_tile amx_int8 amx_bf16 asimd asimddp i8mm sve sve2 bf16".split()
-)
+FEATURES_TOLD: Final = frozenset((
+    "sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_vnni",
+    "avx512_bf16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16",
+    "asimd", "asimddp", "i8mm", "sve", "sve2", "bf16",
+))  # fmt: skip
 """CPU features that decide which engine build runs, and how fast."""
 
 
@@ -62,7 +63,7 @@ def physical_cores() -> int:
 
 
 def cpu_features(root: Path = Path("/")) -> tuple[str, ...]:
-    """Return the features of FEATURES_TOLD that the CPU has, sorted, as /proc/cpuinfo spells them."""
+    """Return which of FEATURES_TOLD the CPU has, sorted, spelled as in /proc/cpuinfo."""
     try:
         text = (root / "proc/cpuinfo").read_text()
     except OSError:
