@@ -33,6 +33,6 @@ def engine_environment(home: Path, asked: Mapping[str, str], mark: str) -> dict[
 
 
 def _may_be_set(name: str) -> bool:
-    plain = name.replace("_", "A").isalnum() and name.isascii() and not name[0].isdigit()
+    plain = name.replace("_", "A").isalnum() and name.isascii() and not name[:1].isdigit()
     upper = name.upper()
     return plain and upper not in _FORBIDDEN_NAMES and not upper.startswith(_FORBIDDEN)
