@@ -176,6 +176,19 @@ async def test_draining_lets_requests_finish_and_refuses_new_ones():
         assert (await log.ended()).trailer.finish_reason == "stop"
 
 
+async def test_draining_sends_away_those_that_wait_at_once():
+    """Lesson 27: waiters are woken with shutting_down; they can go elsewhere."""
+    async with world(hangs, seats=1) as made:
+        first, second = made.open(stream=True), made.open(stream=True, request_id="r2")
+        await until(lambda: first.data and made.seats.admission.waiting, "one at work, one waiting")
+        drained = made.tasks.start(made.executor.drain(10.0), "drain")
+        await second.ended()
+        assert (second.reset.code, second.reset.retry_elsewhere) == ("shutting_down", True)
+        assert not first.over
+        first.stream.reset()
+        assert await drained == 0
+
+
 async def test_draining_is_bounded_and_cuts_what_is_left():
     async with world(hangs) as made:
         log = made.open(stream=True)
