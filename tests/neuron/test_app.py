@@ -39,6 +39,12 @@ TOKEN = "a-join-token-of-some-length"
 BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]}).encode()
 
 
+@pytest.fixture
+def anyio_backend():
+    """As the command line runs it."""
+    return ("asyncio", {"use_uvloop": True})
+
+
 def config_of(tmp_path: Path, endpoint="ws://127.0.0.1:1", text=""):
     token = tmp_path / "token"
     token.write_text(TOKEN)
@@ -223,6 +229,7 @@ async def test_a_lost_cortex_unloads_nothing_and_finds_the_same_engine_again(tmp
             session = await cortex.welcomed()
             await loaded(session, echo())
             before = engines_of(config)
+            assert before
             session.transport.disconnect(graceful=False)
             second = await cortex.welcomed(2)
             assert second.messages[0].models[0].state is ModelState.LOADED
@@ -326,8 +333,6 @@ async def test_a_join_token_that_others_can_read_is_refused_before_anything_star
 async def test_a_neuron_that_breaks_ends_with_an_error_and_leaves_nothing(tmp_path):
     config = config_of(tmp_path)
     with pytest.raises(HelexaError, match="a fault of its own"):
-        async with neuron_of(config) as neuron:
-            neuron.supervisor._world.on_broken(RuntimeError("a bug"))
-            await until(neuron.stop.is_set, "the neuron to stop")
+        await app.run(config, lambda neuron: neuron.supervisor._world.on_broken(RuntimeError("x")))
     async with neuron_of(config):
         pass

@@ -270,7 +270,7 @@ class _Neuron:
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             # Only the main thread can; elsewhere (tests, embedding) `Running.stop` does it.
-            with suppress(ValueError, NotImplementedError, RuntimeError):
+            with suppress(ValueError, RuntimeError):
                 loop.add_signal_handler(number, self._on_signal, number)
                 stack.callback(loop.remove_signal_handler, number)
 
