@@ -13,7 +13,7 @@ from tests.e2e.polling import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 LOG_TAIL_BYTES = 1 << 20
-LOG_TAIL_LINES = 60
+LOG_TAIL_LINES = 40
 STOP_WITHIN_S = 20.0
 BAD_WORDS = ("Traceback (most recent call last)", "was never awaited", "Task was destroyed",
              "exception was never retrieved", "ResourceWarning")  # fmt: skip
