@@ -7,7 +7,11 @@ from collections.abc import Iterator
 import aiohttp
 import pytest
 
+from helexa.protocol.codec import encode
+from helexa.protocol.control import Register
+from helexa.protocol.ids import NeuronId
 from helexa.protocol.join import CLOSE_VERSION_MISMATCH, CONTROL_PATH, HEADER_NODE
+from helexa.protocol.neuron import Capabilities, HardwareReport, NeuronDescriptor
 from tests.e2e import roles
 from tests.e2e.echoes import CHAT, body, echo, engine_of, neuron_with, streams
 from tests.e2e.polling import eventually
@@ -102,13 +106,16 @@ async def test_a_second_neuron_of_the_same_name_is_turned_away(stack: Stack) -> 
     twin.assert_clean_log()
 
 
-def register(name: str, version: int) -> dict[str, object]:
-    return {
-        "kind": "register", "version_min": version, "version_max": version,
-        "neuron": {"id": name, "operator": "local", "version": "99.0", "host": "elsewhere"},
-        "capabilities": {"engines": ["echo"], "memory_budget_bytes": 0},
-        "models": [],
-    }  # fmt: skip
+def register(name: str, version: int) -> str:
+    """Return the first frame of a neuron that speaks only `version`."""
+    nothing = HardwareReport(cpu_count=1, memory_total_bytes=0, memory_available_bytes=0)
+    frame = Register(
+        version_min=version,
+        version_max=version,
+        neuron=NeuronDescriptor(id=NeuronId(name), epoch=1),
+        capabilities=Capabilities(hardware=nothing, engines=("echo",), memory_budget_bytes=0),
+    )
+    return encode(frame).decode()
 
 
 async def test_a_neuron_that_speaks_another_version_is_told_so(stack: Stack) -> None:
@@ -116,7 +123,7 @@ async def test_a_neuron_that_speaks_another_version_is_told_so(stack: Stack) -> 
         aiohttp.ClientSession() as session,
         session.ws_connect(control_address(stack), headers={HEADER_NODE: "future"}) as socket,
     ):
-        await socket.send_json(register("future", 99))
+        await socket.send_str(register("future", 99))
         told = []
         async with asyncio.timeout(10):
             async for message in socket:
