@@ -116,6 +116,7 @@ def test_the_same_answer_comes_whole_where_no_stream_was_asked(engine):
 
 def test_several_choices_and_logprobs(engine):
     body = {"messages": ASK, "max_tokens": 4, "n": 2, "logprobs": True, "top_logprobs": 2}
+    body["ignore_eos"] = True
     out, ending = engine.ask(body)
     choices = json.loads(out)["choices"]
     assert [one["index"] for one in choices] == [0, 1]
