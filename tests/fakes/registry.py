@@ -1,4 +1,4 @@
-"""A registry under test as a script: these events in, these commands out; all invariants checked."""
+"""A registry under test as a script: these events in, these commands out."""
 
 from dataclasses import dataclass, field
 

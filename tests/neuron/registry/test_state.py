@@ -196,28 +196,11 @@ def test_failed_commands_and_starts_show_in_the_health():
 # ── anything in any order ─────────────────────────────────────────────────────────────────────
 
 MODELS = ("a", "b")
-KINDS = [
-    "upsert",
-    "load",
-    "load",
-    "unload",
-    "fetched",
-    "fetched",
-    "spawned",
-    "spawned",
-    "ready",
-    "ready",
-    "failed",
-    "exited",
-    "missed",
-    "condemned",
-    "drained",
-    "drained",
-    "weights_failed",
-    "progress",
-    "tick",
-    "tick",
-]
+KINDS = (
+    "upsert", "load", "load", "unload", "fetched", "fetched", "spawned", "spawned", "ready",
+    "ready", "failed", "exited", "missed", "condemned", "drained", "drained", "weights_failed",
+    "progress", "tick", "tick",
+)  # fmt: skip
 STEP = st.tuples(
     st.sampled_from(KINDS),
     st.sampled_from(MODELS),
