@@ -123,3 +123,24 @@ async def test_stats_remember_a_bounded_number_of_requests():
     for number in range(10_000):
         server.request_ids.append(str(number))
     assert len(server.stats()["request_ids"]) == 4096
+
+
+async def test_a_write_that_fills_the_connection_pauses_it_at_once():
+    server, sink, generation = begin({"messages": [], "max_tokens": 1000, "stream": True})
+    write = sink.write
+
+    def write_and_pause(data: bytes) -> None:
+        write(data)
+        generation.pause()
+
+    sink.write = write_and_pause
+    await until(lambda: sink.raw.count(b"content") > 1, "it says its first tokens")
+    said_so_far = sink.raw
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert sink.raw == said_so_far
+    assert server.active == 1
+    sink.write = write
+    generation.resume()
+    await until(lambda: sink.ended, "the answer ends")
+    assert said(sink.stream()) == expected_text("r", 1000)
