@@ -1,5 +1,6 @@
 """`helexa chat`."""
 
+import contextlib
 import json
 import os
 import pty
@@ -101,10 +102,8 @@ class Terminal:
         """Wait until `text` is shown, and forget what came before it."""
 
         def shown() -> bool:
-            try:
+            with contextlib.suppress(OSError):  # nothing there yet
                 self.text += os.read(self._master, 65536).decode()
-            except (BlockingIOError, OSError):
-                pass
             return text in self.text
 
         until_blocking(shown, f"the terminal shows {text!r}, not {self.text!r}")

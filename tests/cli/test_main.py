@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def commands() -> dict[str, click.Command]:
-    context = click.Context(cli, info_name="helexa")
+    context = click.Context(cli, info_name="helexa", help_option_names=["-h", "--help"])
     found = {name: cli.get_command(context, name) for name in cli.list_commands(context)}
     return {name: command for name, command in found.items() if command is not None}
 
