@@ -33,20 +33,24 @@ def pages() -> dict[str, str]:
 def commands_page() -> str:
     """Return the page about all commands."""
     parts = [_COMMANDS_HEAD]
-    for path, text in _helps(cli, "helexa"):
+    top = click.Context(
+        cli, info_name="helexa", terminal_width=100, help_option_names=["-h", "--help"]
+    )
+    for path, text in _helps(top):
         parts.append(f"## `{path}`\n\n```\n{text}\n```\n")
     return "\n".join(parts)
 
 
-def _helps(command: click.Command, path: str) -> Iterator[tuple[str, str]]:
-    """Yield the help of a command and of all below it."""
-    context = click.Context(command, info_name=path, terminal_width=100, max_content_width=100)
-    yield path, command.get_help(context)
+def _helps(context: click.Context) -> Iterator[tuple[str, str]]:
+    """Yield the help of a context's command and of all below it."""
+    command = context.command
+    yield context.command_path, command.get_help(context)
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
             inner = command.get_command(context, name)
             assert inner is not None, "it is on the list"
-            yield from _helps(inner, f"{path} {name}")
+            below = click.Context(inner, context, info_name=name, terminal_width=100)
+            yield from _helps(below)
 
 
 def main(folder: Path) -> None:
