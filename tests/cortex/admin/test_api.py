@@ -87,8 +87,12 @@ def test_an_unknown_operation_is_the_callers_mistake() -> None:
 def test_joining_is_told_as_a_command_without_the_token() -> None:
     body = client().get("/api/v1/join").json()
     assert body["command"] == (
-        "helexa neuron --cortex-control-endpoint ws://box:9040 --join-token-file join-token"
+        "helexa neuron --cortex-control-endpoint ws://box:9040"
+        " --join-token-file join-token --allow-cleartext"
     )
+    assert "/etc/helexa/token" not in body["command"], "that path is on this machine"
+    encrypted = JoinInfo("wss://box:9040", token_needed=False)
+    assert encrypted.command() == "helexa neuron --cortex-control-endpoint wss://box:9040"
     assert JoinInfo("", token_needed=False).command() == ""
 
 

@@ -3,9 +3,14 @@
 import msgspec
 
 from helexa.cortex.observe import views
-from helexa.cortex.orchestrator.events import HealthReported, ModelReported, NeuronGone
+from helexa.cortex.orchestrator.events import (
+    HealthReported,
+    ModelReported,
+    NeuronGone,
+    RequestOutcome,
+)
 from helexa.cortex.orchestrator.fleet import FleetState
-from helexa.protocol.ids import NeuronId
+from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.neuron import NeuronHealth
 from tests.fakes.fleet import GIB, fleet, joined, model, register, status
@@ -31,10 +36,17 @@ def test_a_served_model_shows_where_it_runs() -> None:
 
 def test_a_model_whose_every_replica_ails_is_degraded() -> None:
     state = served()
-    state.apply([HealthReported(N1, 1, NeuronHealth(problems=("gpu fell off the bus",)))], 1.0)
+    failed = RequestOutcome(N1, ModelId("m"), ok=False, latency_ms=1.0)
+    state.apply([failed, failed, failed], 1.0)
     (shown,) = views.models(state.snapshot(1.0))
     assert shown["state"] == "degraded"
-    assert any("gpu fell off the bus" in p for p in views.problems(state.snapshot(1.0)))
+    assert "model m is degraded: no healthy replica" in views.problems(state.snapshot(1.0))
+
+
+def test_what_a_neuron_complains_of_is_a_problem() -> None:
+    state = served()
+    state.apply([HealthReported(N1, 1, NeuronHealth(problems=("disk full",)))], 1.0)
+    assert views.problems(state.snapshot(1.0)) == ["neuron n1: disk full"]
 
 
 def test_a_failed_model_tells_when_it_is_tried_again() -> None:

@@ -1,5 +1,6 @@
 """The filters as a list: order, names, and that none lets through what another needs."""
 
+import msgspec
 import pytest
 
 from helexa.cortex.orchestrator.filters import FILTERS, supports
@@ -51,7 +52,8 @@ def test_each_filter_removes_its_case_and_says_why(
 ) -> None:
     each = BY_NAME[name]
     good = candidate(ModelCapability(workloads=CHAT.workloads, seats=4, context_tokens=9999))
-    good = good._replace(replica=Replica(ModelId("m"), NeuronId("n2"), 1, good.replica.capability))
+    elsewhere = Replica(ModelId("m"), NeuronId("n2"), 1, good.replica.capability)
+    good = msgspec.structs.replace(good, replica=elsewhere)
     assert each.keep(asked, [bad, good]) == [good]
     assert each.because(asked, bad)
 

@@ -185,17 +185,18 @@ def test_an_illegal_step_is_the_peers_fault_and_is_counted() -> None:
     assert state.snapshot(1.0).neurons[N1].faults == 1
 
 
-def test_an_unhealthy_neurons_replicas_are_marked() -> None:
-    """R2.40: what routing then leaves out."""
+def test_a_neurons_problems_do_not_take_its_running_models_out() -> None:
+    """Another model that failed there, or a full disk, keeps nobody from using what runs."""
     state = fleet()
     state.apply([joined(1, register("n1", status(model())))], 0.0)
-    state.apply([HealthReported(N1, 1, NeuronHealth(problems=("out of memory",)))], 1.0)
-    assert not state.snapshot(1.0).models["m"].replicas[0].healthy
-    state.apply([HealthReported(N1, 1, NeuronHealth())], 2.0)
-    assert state.snapshot(2.0).models["m"].replicas[0].healthy
+    state.apply([HealthReported(N1, 1, NeuronHealth(problems=("disk full",)))], 1.0)
+    snapshot = state.snapshot(1.0)
+    assert snapshot.neurons[N1].health.problems == ("disk full",)
+    assert snapshot.models["m"].replicas[0].healthy
 
 
 def test_failed_requests_shun_a_replica_for_a_while() -> None:
+    """R2.40: a neuron whose requests fail gets no new ones."""
     state = fleet()
     state.apply([joined(1, register("n1", status(model())))], 0.0)
     failed = RequestOutcome(N1, M, ok=False, latency_ms=1.0)

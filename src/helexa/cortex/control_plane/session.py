@@ -122,9 +122,7 @@ class NeuronSession(WSListener):  # type: ignore[misc]  # picows has no usable t
         kind = frame.msg_type
         tunnel = self._tunnel
         if kind is _BINARY and tunnel is not None and frame.fin and not self._fragments:
-            if frame.rsv1 or frame.rsv2 or frame.rsv3:
-                self.close(WSCloseCode.PROTOCOL_ERROR, "a reserved bit is set")
-                return
+            # A reserved bit would mean an extension's coding, which the tunnel cannot read either.
             try:
                 tunnel.receive(frame.get_payload_as_bytes())
             except TunnelError as error:
