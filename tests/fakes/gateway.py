@@ -9,6 +9,8 @@ import msgspec
 
 from helexa.cortex.gateway.auth import OpenDoor
 from helexa.cortex.gateway.edge.exchange import Exchange
+from helexa.cortex.gateway.edge.head import HeadReader
+from helexa.cortex.gateway.edge.limits import Limits
 from helexa.cortex.gateway.metering import Record
 from helexa.cortex.gateway.pipeline import Pipeline, Seams
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, ModelView, NeuronView, Replica
@@ -84,6 +86,15 @@ class Caller:
             text = text.rsplit("data: ", 1)[1]
         error: dict[str, Any] = json.loads(text)["error"]
         return error
+
+
+def exchange_of(
+    caller: Caller, method: str, path: str, headers: dict[bytes, bytes] | None = None
+) -> Exchange:
+    head = HeadReader(Limits())
+    head.method, head.path, head.query = method, path, ""
+    head.fields, head.minor = headers or {}, 1
+    return Exchange(caller, head, "req-1")
 
 
 @dataclass
@@ -219,8 +230,7 @@ class World:
         headers: dict[bytes, bytes] | None = None,
     ) -> tuple[Exchange, Caller]:
         caller = Caller()
-        target = ("/v1/chat/completions", "")
-        exchange = Exchange(caller, "POST", target, headers or {}, "req-1", chunked=True)
+        exchange = exchange_of(caller, "POST", "/v1/chat/completions", headers)
         exchange.body = body
         self.pipeline.handle(exchange, operation)
         self.carry()

@@ -1,9 +1,11 @@
 """`helexa chat`: one question, a pipe, or a conversation in the terminal."""
 
+import contextlib
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,6 +13,7 @@ from helexa.cli.completion import complete_model
 from helexa.cli.conversation import Conversation, Piece, default_model
 from helexa.cli.http_client import HttpClient
 from helexa.cli.options import debug_option, output_option
+from helexa.cli.telling import Telling, tell_error
 from helexa.util.clock import SystemClock
 from helexa.util.errors import HelexaError, UsageError
 
@@ -32,7 +35,8 @@ Examples:
 """)  # fmt: skip
 @click.argument("prompt", nargs=-1)
 @click.option("--base-url", metavar="URL", envvar="HELEXA_BASE_URL", show_default=True,
-              default="http://127.0.0.1:8080/v1", help="Base URL of an OpenAI-compatible API.")  # fmt: skip
+              default="http://127.0.0.1:8080/v1",
+              help="Base URL of an OpenAI-compatible API.")  # fmt: skip
 @click.option("-m", "--model", metavar="NAME", envvar="HELEXA_MODEL",
               shell_complete=complete_model,
               help="Model to talk to [the first that is loaded].")  # fmt: skip
@@ -46,37 +50,29 @@ Examples:
 @click.option("--stats", is_flag=True, help="Tell tokens and times on standard error.")
 @output_option
 @debug_option
-def chat(
-    prompt: tuple[str, ...],
-    base_url: str,
-    model: str | None,
-    api_key_file: Path | None,
-    system: str,
-    max_tokens: int | None,
-    temperature: float | None,
-    timeout_s: float,
-    stats: bool,  # noqa: FBT001  (click passes options by name)
-    output: str,
-) -> None:
+def chat(prompt: tuple[str, ...], output: str, **given: Any) -> None:
     """Talk to a model, here or at any OpenAI-compatible server.
 
     With PROMPT, or with text on standard input, answers once; else holds a conversation. Text from
     standard input follows the prompt.
     """
     client = HttpClient(
-        base_url, timeout_s=timeout_s, headers=_authorization(api_key_file), hint=_HINT
+        given["base_url"],
+        timeout_s=given["timeout_s"],
+        headers=_authorization(given["api_key_file"]),
+        hint=_HINT,
     )
     text = _question(prompt)
     if text is None and not sys.stdin.isatty():
         raise UsageError("there is nothing to ask: no PROMPT and no text on standard input",
-                         error_id="HX-0506", hint='helexa chat "Hello"')  # fmt: skip
-    talk = Conversation(
-        client, SystemClock(), model or default_model(client), system, max_tokens, temperature
-    )
+                         error_id="HX-0706", hint='helexa chat "Hello"')  # fmt: skip
+    model = given["model"] or default_model(client)
+    talk = Conversation(client, SystemClock(), model, given["system"], given["max_tokens"],
+                        given["temperature"])  # fmt: skip
     if text is None:
-        _converse(talk, stats=stats)
+        _converse(talk, stats=given["stats"])
     else:
-        _answer_once(talk, text, output, stats=stats)
+        _answer_once(talk, text, output, stats=given["stats"])
 
 
 def _authorization(api_key_file: Path | None) -> dict[str, str]:
@@ -94,7 +90,7 @@ def _question(prompt: tuple[str, ...]) -> str | None:
         piped = sys.stdin.read(_INPUT_CHARS_MAX + 1)
         if len(piped) > _INPUT_CHARS_MAX:
             raise UsageError(f"standard input has more than {_INPUT_CHARS_MAX} characters",
-                             error_id="HX-0506")  # fmt: skip
+                             error_id="HX-0706")  # fmt: skip
         parts += [piped.strip("\n")] if piped.strip() else []
     return "\n\n".join(parts) if parts else None
 
@@ -142,6 +138,8 @@ def _printable(text: str) -> str:
 
 
 def _converse(talk: Conversation, *, stats: bool) -> None:
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  (importing it gives `input` a history and editing)
     click.echo(f"{talk.model} at {talk.client.base} (/help lists commands)", err=True)
     while True:
         try:
@@ -158,14 +156,12 @@ def _converse(talk: Conversation, *, stats: bool) -> None:
 
 def _turn(talk: Conversation, line: str, *, stats: bool) -> None:
     """Answer one line of a conversation; a failed answer does not end it."""
-    from helexa.cli.telling import tell_error
-
     try:
         _print(talk.ask(line))
     except KeyboardInterrupt:
         click.echo("(stopped)", err=True)
     except HelexaError as error:
-        tell_error(error, debug=False)
+        tell_error(error, click.get_current_context().ensure_object(Telling))
     else:
         if stats:
             click.echo(talk.timing.line(), err=True)

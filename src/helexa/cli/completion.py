@@ -41,3 +41,12 @@ def complete_model(ctx: click.Context, parameter: click.Parameter, incomplete: s
     except (HelexaError, KeyError, TypeError):
         pass  # No cortex answers: the catalogue is what is left to offer.
     return sorted(name for name in names if name.startswith(incomplete))
+
+
+def complete_catalogue(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[str]:
+    """Offer the names of the catalogue."""
+    from helexa.cli.catalogue import catalogue_names
+
+    return sorted(name for name in catalogue_names() if name.startswith(incomplete))

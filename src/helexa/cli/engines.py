@@ -7,6 +7,6 @@ from helexa.protocol.model import ModelConfig
 
 def engine_problems(config: ModelConfig) -> Sequence[str]:
     """Say all that the description of the model's engine finds wrong with its options."""
-    from helexa.model_runtime.engines import ENGINES
+    from helexa.model_runtime.engines.catalogue import ENGINES
 
     return ENGINES[config.engine].problems(config)

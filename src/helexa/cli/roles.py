@@ -1,8 +1,8 @@
 """`helexa cortex` and `helexa neuron`: read the settings, set up logging, run the role."""
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from helexa.cli.options import (
     given_flags,
     setting_flags,
 )
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 _EPILOG_CORTEX = """\b
 Examples:
@@ -74,9 +77,14 @@ def run_until_done(work: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine on a fresh event loop, uvloop's where there is one."""
     import asyncio
 
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(work)
+
+
+def _loop_factory() -> "Callable[[], AbstractEventLoop] | None":
+    """Return uvloop's maker of event loops; None, which is asyncio's own, where there is none."""
     try:
         from uvloop import new_event_loop
-    except ImportError:  # no uvloop for this platform
-        from asyncio import new_event_loop
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(work)
+    except ImportError:
+        return None
+    return new_event_loop

@@ -122,6 +122,8 @@ def _with_origins(loaded: "Loaded[SharedSettings]", tree: dict[str, Any]) -> dic
 
     told = {}
     for setting in settings_of(type(loaded.config)):
+        if setting.field.exclude:
+            continue
         value: Any = tree
         for part in setting.path:
             value = value[part]

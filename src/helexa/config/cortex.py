@@ -1,6 +1,6 @@
 """The settings of a cortex. Their names are part of the product: scripts depend on them."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field, field_validator
 
@@ -16,6 +16,9 @@ from helexa.config.shared import (
 from helexa.config.sockets import HttpUrl, ListenSocket, Socket
 from helexa.protocol.ids import ModelId, model_id_problem
 from helexa.protocol.model import ModelConfig, OptionValue
+
+WEIGHTLESS: Final = frozenset({"openai", "echo"})
+"""Engines that have no weights of their own to be found by a model's id."""
 
 
 class GatewaySettings(Settings):
@@ -179,7 +182,7 @@ class ModelEntry(Settings):
         return ModelConfig(
             id=ModelId(self.id),
             engine=self.engine,
-            source=self.source if self.source or endpoint else self.id,
+            source=self.source if self.source or self.engine in WEIGHTLESS else self.id,
             listen_endpoint=endpoint,
             options=dict(self.options),
             aliases=self.aliases,
@@ -214,6 +217,7 @@ class CortexConfig(SharedSettings):
     provisioning: ProvisioningSettings = ProvisioningSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
     models: tuple[ModelEntry, ...] = ()
+    """In the order of the file; a later layer replaces the whole list."""
 
     def model_configs(self) -> tuple[ModelConfig, ...]:
         """Return the configured models as neurons get them."""

@@ -17,7 +17,7 @@ M = TypeVar("M", bound=BaseModel)
 Tree = dict[str, Any]
 REPAIRS_MAX: Final = 20
 # Values that let the rest be checked when a setting without a default is missing or wrong.
-_STAND_INS: Final[Mapping[str, Any]] = {"state_dir": "/nowhere", "node_id": "unnamed", "url": ""}
+_STAND_INS: Final[Mapping[str, Any]] = {"state_dir": "/nowhere", "node_id": "unnamed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,8 @@ def check(
                 for detail in reversed(error.errors(include_url=False))
             }
             for path, detail in reversed(details.items()):
-                if path not in problems:
+                # What is wrong inside a stand-in was wrong as a whole, and has been told.
+                if not any(path[:length] in problems for length in range(1, len(path) + 1)):
                     value = _value_at(tree, path)
                     problems[path] = _tell(merged, path, detail, value, advise)
                 _repair(tree, path, unknown=detail["type"] == "extra_forbidden")
@@ -172,7 +173,9 @@ def _repair(tree: Tree, path: Path, *, unknown: bool) -> None:
 def _stand_in_for(path: Path) -> Any:
     last = path[-1]
     if isinstance(last, int):
-        return {} if path[0] in {"models", "attach"} and path[-2] != "aliases" else "left-out"
+        if path == ("models", last):
+            return {}
+        return "http://127.0.0.1" if path[0] == "attach" else "left-out"
     if last == "id":
         return "left-out-" + "-".join(str(part) for part in path)
     return _STAND_INS.get(last)
@@ -195,16 +198,17 @@ class _Advisor:
                 return f"is a setting of {role}, not of this role"
         group = group_at(self.model, path[:-1])
         siblings = list(group.model_fields) if group is not None else []
-        advice = did_you_mean(str(path[-1]), siblings) or self._other_group(names)
+        flat = {setting.name.replace(".", "_"): setting.name for setting in settings_of(self.model)}
+        spelled = "_".join(names)
+        if spelled in flat:
+            return f"unknown setting; did you mean {flat[spelled]}?"
+        advice = did_you_mean(str(path[-1]), siblings)
+        if not advice:
+            close = did_you_mean(spelled, flat).removeprefix("; did you mean ").removesuffix("?")
+            advice = f"; did you mean {flat[close]}?" if close else ""
         if not advice and siblings:
             advice = f"; known here: {', '.join(siblings)}"
         return f"unknown setting{advice}"
-
-    def _other_group(self, names: tuple[str, ...]) -> str:
-        flat = {setting.name.replace(".", "_"): setting.name for setting in settings_of(self.model)}
-        advice = did_you_mean("_".join(names), flat)
-        spelled = advice.removeprefix("; did you mean ").removesuffix("?")
-        return f"; did you mean {flat[spelled]}?" if advice else ""
 
 
 def _tell(

@@ -18,7 +18,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 from pydantic import BaseModel
 
 from helexa.config.cortex import CortexConfig, CortexSpec
-from helexa.config.environment import CONFIG_VARIABLE, read_environment
+from helexa.config.environment import PREFIX, read_environment
 from helexa.config.fields import Kind, Setting, settings_of
 from helexa.config.layers import Layer, Merged, Origin, Tree, check, merge
 from helexa.config.named_files import file_findings
@@ -112,6 +112,28 @@ def node_name() -> str:
     return name if name and neuron_id_problem(name) is None else "neuron"
 
 
+def program_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the part of the environment that helper programs such as pip need."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if name in _PROGRAMS_NEED or name.startswith("PIP_") or name.lower() in _PROXIES
+    }
+
+
+def process_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment for processes of our own: all but settings, which their file has."""
+    given = os.environ if environ is None else environ
+    return {name: value for name, value in given.items() if not name.startswith(PREFIX)}
+
+
+_PROXIES: Final = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
+_PROGRAMS_NEED: Final = frozenset(
+    {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME",
+     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"}
+)  # fmt: skip
+
+
 class _Reader:
     """Collects problems while the layers of one role are read and checked."""
 
@@ -126,7 +148,6 @@ class _Reader:
     ) -> Merged:
         """Read all layers and lay them over each other."""
         layers = [self._defaults()]
-        file = file or self._file_of_environment()
         if file is not None:
             self._subject = f"{self._role} ({file})"
             read = _read_toml(file, self._problems)
@@ -147,11 +168,8 @@ class _Reader:
         tree: Tree = {"state_dir": str(state_home(self._environ))}
         if self._role == _NEURON:
             tree["node_id"] = node_name()
+            tree["program_environment"] = program_environment(self._environ)
         return Layer("default", tree, lambda _: "default")
-
-    def _file_of_environment(self) -> Path | None:
-        named = self._environ.get(CONFIG_VARIABLE, "").strip()
-        return Path(named).expanduser() if named else None
 
     def finish(
         self,

@@ -35,9 +35,9 @@ def _cortex_files(config: CortexConfig) -> Iterator[Finding]:
 def _neuron_files(config: NeuronConfig) -> Iterator[Finding]:
     yield from _secret(("join_token_file",), config.join_token_file, read_token_file)
     yield from _secret(("hub", "token_file"), config.hub.token_file, read_foreign_key_file)
-    for index, server in enumerate(config.attach.servers):
-        at = ("attach", "servers", index, "api_key_file")
-        yield from _secret(at, server.api_key_file, read_foreign_key_file)
+    if config.attach.secrets_dir is not None and not _is(config.attach.secrets_dir, stat.S_ISDIR):
+        secrets = show(str(config.attach.secrets_dir))
+        yield Finding(("attach", "secrets_dir"), "is not a folder", secrets)
     if config.tls.ca_file is not None:
         yield from _authorities(config.tls.ca_file)
     for index, folder in enumerate(config.model_folders):

@@ -13,7 +13,14 @@ from helexa.config.shared import (
     Settings,
     SharedSettings,
 )
-from helexa.config.sockets import HttpUrl, ListenSocket, Socket, Url, WebsocketUrl
+from helexa.config.sockets import (
+    HttpUrl,
+    ListenSocket,
+    ServerUrl,
+    Socket,
+    Url,
+    WebsocketUrl,
+)
 from helexa.protocol.ids import neuron_id_problem
 
 Port = Annotated[int, Field(ge=1024, le=65535)]
@@ -45,22 +52,16 @@ class EngineSettings(Settings):
     """CPU threads for each engine; by default the number of physical cores."""
 
 
-class AttachServer(Settings):
-    """A running server beyond loopback that the engine `openai` may use."""
-
-    url: HttpUrl
-    """Base URL; a model's `listen_endpoint` must start with it."""
-    api_key_file: FilePath | None = None
-    """File with the key that this server wants."""
-
-
 class AttachSettings(Settings):
     """Which running servers models may be attached to. Loopback is always allowed."""
 
+    servers: tuple[ServerUrl, ...] = ()
+    """Base URLs beyond loopback; a model's `listen_endpoint` must start with one of them."""
     any_server: bool = False
     """Allow every server, whatever a cortex asks for."""
-    servers: tuple[AttachServer, ...] = ()
-    """Servers that are allowed by name, with their keys."""
+    secrets_dir: FilePath | None = None
+    """Folder with key files that models may name in their option `api_key_file`. Default:
+    `secrets` in the state folder."""
 
 
 class AdmissionSettings(Settings):
@@ -127,6 +128,9 @@ class NeuronConfig(SharedSettings):
     """Folders with weights that models may use by path; nothing outside them is read."""
     weights_dir: FilePath | None = None
     """Where downloaded weights are kept. Default: `models` in the state folder."""
+    program_environment: dict[str, str] = Field(default_factory=dict, exclude=True, repr=False)
+    """Environment of helper programs such as pip; engines never see it. Default: what this process
+    has of PATH, HOME, PIP_…, proxies and certificates. Not shown, since it may hold credentials."""
     api: ApiSettings = ApiSettings()
     engines: EngineSettings = EngineSettings()
     attach: AttachSettings = AttachSettings()
@@ -147,6 +151,12 @@ class NeuronConfig(SharedSettings):
     def weights_folder(self) -> Path:
         """Where downloaded weights are kept."""
         return self.weights_dir if self.weights_dir is not None else self.state_dir / "models"
+
+    @property
+    def secrets_folder(self) -> Path:
+        """Where key files for other servers are looked for."""
+        folder = self.attach.secrets_dir
+        return folder if folder is not None else self.state_dir / "secrets"
 
     @property
     def model_roots(self) -> tuple[Path, ...]:

@@ -18,7 +18,7 @@ def line_map(text: str) -> dict[Path, int]:
     """Return the line (from 1) of every key, table and list element of a valid TOML text."""
     scanner = _Scanner(text.replace("\r\n", "\n"))
     # Not valid after all, or nested absurdly deep: what was found up to there still helps.
-    with contextlib.suppress(IndexError, RecursionError):
+    with contextlib.suppress(IndexError, RecursionError, ValueError, OverflowError):
         scanner.document()
     return scanner.lines
 
@@ -170,12 +170,16 @@ class _Scanner:
         self._next()
         text = ""
         while (char := self._next()) != quote:
-            if char == "\\" and quote == '"':
-                escaped = self._next()
-                text += _ESCAPES.get(escaped, escaped)
-            else:
-                text += char
+            text += self._escaped() if char == "\\" and quote == '"' else char
         return text
+
+    def _escaped(self) -> str:
+        char = self._next()
+        digits = {"u": 4, "U": 8}.get(char)
+        if digits is None:
+            return _ESCAPES.get(char, char)
+        code = "".join(self._next() for _ in range(digits))
+        return chr(int(code, 16))
 
     def _long_string(self, quote: str) -> str:
         start = self._at

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from helexa.config.cortex import CortexConfig, ModelEntry
 from helexa.config.neuron import NeuronConfig
-from helexa.config.problems import Path, did_you_mean, show
+from helexa.config.problems import Path, did_you_mean, dotted, show
 from helexa.config.sockets import Socket
 from helexa.protocol.model import ModelConfig
 
@@ -57,7 +57,6 @@ def validate_neuron(config: NeuronConfig) -> list[Finding]:
         ),
         *_control_endpoint(config),
         *_engines(config),
-        *_attached(config),
     ]
 
 
@@ -148,7 +147,7 @@ def _models(config: CortexConfig, engine_problems: EngineProblems) -> Iterator[F
         at: Path = ("models", index)
         for name, path in _names(entry, at):
             if name in owners:
-                taken = ".".join(f"{part}" for part in owners[name])
+                taken = dotted(owners[name])
                 yield Finding(path, f"the name is taken already, by {taken}", show(name))
             owners.setdefault(name, path)
         yield from _engine(entry, at, engine_problems)
@@ -240,9 +239,3 @@ def _engines(config: NeuronConfig) -> Iterator[Finding]:
             f"port conflict: engines get the ports {engines.port_first} to {engines.port_last}",
             show(str(socket)),
         )
-
-
-def _attached(config: NeuronConfig) -> Iterator[Finding]:
-    for index, server in enumerate(config.attach.servers):
-        if server.url is None:
-            yield Finding(("attach", "servers", index, "url"), "is required and is not set")

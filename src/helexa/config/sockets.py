@@ -182,3 +182,11 @@ HttpUrl = Annotated[
     Url | None, _to_url(("http", "https")), PlainSerializer(lambda u: "" if u is None else str(u)),
     _URL_SCHEMA,
 ]  # fmt: skip
+
+
+def _to_server(value: object) -> object:
+    return parse_url(value, ("http", "https")) if isinstance(value, str) else value
+
+
+ServerUrl = Annotated[Url, BeforeValidator(_to_server), PlainSerializer(str), _URL_SCHEMA]
+"""A URL that must be there."""

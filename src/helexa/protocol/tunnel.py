@@ -162,7 +162,7 @@ class Tunnel:
         self._out, self._out_bytes = [], 0
         for stream in writable:
             if not stream.over:
-                self._call(stream, stream.handler.on_writable)
+                self._call(stream, lambda _, s=stream: s.handler.on_writable(), b"")  # type: ignore[misc]
         if not out:
             if self._turns or self._out:
                 return self.take(limit_bytes)
@@ -179,7 +179,7 @@ class Tunnel:
         for stream in streams:
             stream.over = True
             stream._queue = None
-            self._call(stream, lambda s=stream: s.handler.on_reset(payload))  # type: ignore[misc]
+            self._call(stream, stream.handler.on_reset, payload)
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────
 
@@ -210,14 +210,14 @@ class Tunnel:
 
     def _control(self, kind: int, stream: Stream, payload: bytes) -> None:
         if kind == HEAD and not self.accepts:
-            self._call(stream, lambda: stream.handler.on_head(payload))
+            self._call(stream, stream.handler.on_head, payload)
         elif kind == END:
             if not self.accepts:
                 self._forget(stream)
-            self._call(stream, lambda: stream.handler.on_end(payload))
+            self._call(stream, stream.handler.on_end, payload)
         elif kind == RESET:
             self._forget(stream)
-            self._call(stream, lambda: stream.handler.on_reset(payload))
+            self._call(stream, stream.handler.on_reset, payload)
         elif kind == WINDOW:
             if len(payload) != 4:
                 raise TunnelError(f"a window of {len(payload)} bytes is not a number")
@@ -229,9 +229,9 @@ class Tunnel:
         else:
             raise TunnelError(f"a frame of type {kind} has no meaning here")
 
-    def _call(self, stream: Stream, callback: Callable[[], None]) -> None:
+    def _call(self, stream: Stream, callback: Callable[[bytes], None], payload: bytes) -> None:
         try:
-            callback()
+            callback(payload)
         except Exception as error:  # noqa: BLE001  one stream's fault must not end the others
             self._handler_failed(stream, error)
 

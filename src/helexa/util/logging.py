@@ -62,7 +62,9 @@ def setup(level: str = "info", style: str = "console", stream: TextIO | None = N
     target = stream if stream is not None else sys.stderr
     renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
     if style == "console":
-        renderer = structlog.dev.ConsoleRenderer(colors=target.isatty(), pad_event_to=0)
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=target.isatty(), pad_event_to=0, timestamp_key="ts"
+        )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

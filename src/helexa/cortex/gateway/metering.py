@@ -1,8 +1,9 @@
 """How a request ended, in words that logs, metrics and bills share. Pure."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+import msgspec
 
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.inference import Trailer
@@ -48,8 +49,7 @@ def outcome_of_status(status: int) -> Outcome:
     return Outcome.CLIENT_ERROR if status < 500 else Outcome.UPSTREAM_ERROR
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One request, at its end."""
 
     request_id: str

@@ -40,10 +40,12 @@ class RequestObserver:
         write("request", **fields)
 
     def _count(self, record: Record) -> None:
-        key = (record.model, record.operation.value, record.outcome, record.code)
+        # Only models that a replica answered for get a label; a caller's inventions do not.
+        model = record.model if record.neuron else "other"
+        key = (model, record.operation.value, record.outcome, record.code)
         series = self._series.get(key)
         if series is None:
-            series = self._series[key] = self._new_series(record)
+            series = self._series[key] = self._new_series(record, model)
         requests, duration, first_byte, prompt_tokens, output_tokens = series
         requests.inc()
         duration.observe(record.duration_ms / 1e3)
@@ -54,10 +56,8 @@ class RequestObserver:
             prompt_tokens.inc(usage.prompt_tokens)
             output_tokens.inc(usage.completion_tokens)
 
-    def _new_series(self, record: Record) -> _Series:
-        model = record.model
-        # Only models that a replica answered for get a label; a caller's inventions do not.
-        if not record.neuron or (len(self._models) >= MODELS_MAX and model not in self._models):
+    def _new_series(self, record: Record, model: str) -> _Series:
+        if len(self._models) >= MODELS_MAX and model not in self._models:
             model = "other"
         self._models.add(model)
         operation, outcome = record.operation.value, record.outcome.value

@@ -113,7 +113,11 @@ class Pipeline:
         self._live[relay] = None
         exchange.on_gone = relay.on_gone
         exchange.on_resume = relay.on_resume
-        self.dispatch(relay)
+        try:
+            self.dispatch(relay)
+        except BaseException:
+            self._live.pop(relay, None)
+            raise
 
     def dispatch(self, relay: Relay, otherwise: Refusal | None = None) -> None:
         """Send a request to the best replica; hold it while its model loads; or refuse it.

@@ -330,12 +330,13 @@ class FleetState:
             because = response.because + rule
             self._remark("command_refused", "warning", event.neuron_id, response.model_id, because)
 
-    def _undelivered(self, event: ev.CommandUndelivered, _now: float) -> None:
+    def _undelivered(self, event: ev.CommandUndelivered, now: float) -> None:
         neuron = self._neurons.get(event.neuron_id)
         if neuron is None:
             return
         for model_id, instance in list(neuron.instances.items()):
-            self._put(neuron, model_id, undelivered(instance, event.command_id))
+            after = undelivered(instance, event.command_id, now, self._policy)
+            self._put(neuron, model_id, after)
         self._remark("command_undelivered", "warning", event.neuron_id, because=event.because)
 
     # ── wishes ────────────────────────────────────────────────────────────────────────────────

@@ -62,11 +62,14 @@ def answered(
     return replace(instance, pending=replace(pending, accepted=True, deadline_s=now + ACCEPTED_S))
 
 
-def undelivered(instance: Instance, command_id: CommandId) -> Instance:
-    """Forget a command that never left."""
+def undelivered(
+    instance: Instance, command_id: CommandId, now: float, policy: FleetPolicy
+) -> Instance:
+    """Forget a command that never left, and wait a little before the next one."""
     if instance.pending is None or instance.pending.command_id != command_id:
         return instance
-    return replace(instance, pending=None)
+    not_before_s = max(instance.not_before_s, now + policy.retry.initial_s)
+    return replace(instance, pending=None, not_before_s=not_before_s)
 
 
 def expired(instance: Instance, now: float) -> Instance:

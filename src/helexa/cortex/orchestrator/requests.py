@@ -1,7 +1,8 @@
 """What routing is asked and what it answers. Values only, pure."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+
+import msgspec
 
 from helexa.cortex.orchestrator.snapshot import ModelView, Replica
 from helexa.protocol.ids import ModelId, NeuronId
@@ -9,8 +10,7 @@ from helexa.protocol.neuron import NeuronDescriptor
 from helexa.protocol.workload import Operation, WorkloadClass
 
 
-@dataclass(frozen=True, slots=True)
-class RoutingRequest:
+class RoutingRequest(msgspec.Struct, frozen=True, gc=False):
     """What routing must know of a request, and nothing more."""
 
     request_id: str
@@ -24,7 +24,7 @@ class RoutingRequest:
     """The prompt has at least this many tokens; an estimate that errs low."""
 
 
-class Candidate(NamedTuple):
+class Candidate(msgspec.Struct, frozen=True, gc=False):
     """A replica with its load at the moment of the decision."""
 
     replica: Replica
@@ -34,8 +34,7 @@ class Candidate(NamedTuple):
     """Requests that it works on at the same time; at least 1."""
 
 
-@dataclass(frozen=True, slots=True)
-class RoutingDecision:
+class RoutingDecision(msgspec.Struct, frozen=True, gc=False):
     """Where a request goes. In `single` mode one replica answers all of it.
 
     After a failed attempt the gateway routes again, with the neuron excluded: loads have changed.

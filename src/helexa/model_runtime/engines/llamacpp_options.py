@@ -8,27 +8,13 @@ from typing import Final
 
 from helexa.model_runtime.engines.options import Options
 from helexa.model_runtime.interfaces import Launch, OptionSpec, WeightsSummary
+from helexa.model_runtime.models.memory import CACHE_TYPE_BYTES, EngineMemory, estimate
 from helexa.protocol.model import ModelConfig
 
 CONTEXT_TOKENS_DEFAULT: Final = 4096
 SEATS_DEFAULT: Final = 4
 MICRO_BATCH_DEFAULT: Final = 512
-MIB: Final = 1 << 20
-
-CACHE_BYTES_PER_VALUE: Final = {
-    "f32": 4.0,
-    "f16": 2.0,
-    "bf16": 2.0,
-    "q8_0": 34 / 32,
-    "q5_1": 24 / 32,
-    "q5_0": 22 / 32,
-    "q4_1": 20 / 32,
-    "q4_0": 18 / 32,
-    "iq4_nl": 18 / 32,
-}
-"""Bytes per cached value: ggml's block sizes (a block of 32 values with its scales)."""
-_CACHE_TYPES: Final = tuple(CACHE_BYTES_PER_VALUE)
-_HALF: Final = 2.0
+_CACHE_TYPES: Final = tuple(CACHE_TYPE_BYTES)
 _CHAT_TEMPLATES: Final = (
     "chatml", "command-r", "deepseek", "deepseek2", "deepseek3", "exaone3", "exaone4", "falcon3",
     "gemma", "gpt-oss", "granite", "granite-4.0", "kimi-k2", "llama2", "llama3", "llama4",
@@ -169,20 +155,17 @@ class Settings:
             self.pooling = "mean"
 
     def memory_bytes(self, weights: WeightsSummary) -> int:
-        """Estimate resident memory after loading, in bytes; measured within 10 % on a CPU.
+        """Estimate resident memory in bytes, all seats with full contexts.
 
-        weights + cached keys and values of all seats + compute buffers (about a dozen activations
-        of each micro-batch token) + libraries and process. Prompts kept by `cache_ram_mib` come
-        later and on top.
+        Prompts that `cache_ram_mib` keeps come later and on top.
         """
-        factor = (
-            CACHE_BYTES_PER_VALUE[self.options.text("cache_type_k") or "f16"]
-            + CACHE_BYTES_PER_VALUE[self.options.text("cache_type_v") or "f16"]
-        ) / (2 * _HALF)
-        cache = weights.kv_bytes_per_token_f16 * factor * self.context_tokens * self.seats
-        width = weights.embedding_dimensions or 4096
-        compute = min(self.micro_batch, 4096) * width * 4 * 12
-        return weights.weights_bytes + int(cache) + compute + 39 * MIB
+        memory = EngineMemory(
+            context_tokens=self.context_tokens * self.seats,
+            cache_type_k=self.options.text("cache_type_k") or "f16",
+            cache_type_v=self.options.text("cache_type_v") or "f16",
+            batch_tokens=self.micro_batch,
+        )
+        return estimate(weights, memory).total_bytes
 
 
 def arguments(launch: Launch, settings: Settings, *, packaged: bool) -> tuple[str, ...]:

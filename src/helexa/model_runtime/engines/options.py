@@ -74,6 +74,10 @@ class Options:
         value = self._values[name]
         return None if value is None else str(value)
 
+    def value(self, name: str) -> OptionValue | None:
+        """Return a value as it is, or None where it is neither set nor has a default."""
+        return self._values[name]
+
     def flag(self, name: str) -> bool:
         """Tell whether a switch is on."""
         return self._values[name] is True
@@ -120,7 +124,7 @@ def _text_problem(spec: OptionSpec, value: str) -> str:
         return f"{where}; it has {len(value)} characters, at most {TEXT_CHARS_MAX} are allowed"
     if value.startswith("-"):
         return f"{where}; a value must not start with '-'"
-    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+    if not value.isprintable():
         return f"{where}; it must not contain control characters"
     if spec.choices and value not in spec.choices:
         close = difflib.get_close_matches(value, spec.choices, n=1)

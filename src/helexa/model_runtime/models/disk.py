@@ -9,6 +9,7 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -186,5 +187,6 @@ def folder_bytes(folder: Path) -> int:
     total = 0
     for entry in folder.rglob("*"):
         with contextlib.suppress(OSError):
-            total += entry.lstat().st_size
+            state = entry.lstat()
+            total += state.st_size if stat.S_ISREG(state.st_mode) else 0
     return total

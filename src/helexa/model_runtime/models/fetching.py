@@ -58,7 +58,7 @@ async def from_hub(fetcher: HubFetcher, source: HubSource, job: Job) -> Fetched:
             other.unlink()
     with PartFile(path, resume=True) as part:
         job.require_room(found.remote.size_bytes - part.size_bytes)
-        await download(found.remote, part, job.tell)
+        await download(found.remote, part, job.tell, fetcher.backoff)
         await in_thread(lambda _stop: part.flush())
     digest = await _digest(path, job)
     if found.sha256 is not None and digest != found.sha256:

@@ -16,10 +16,12 @@ from urllib.parse import urlsplit
 from helexa.model_runtime.models.source import HubSource
 from helexa.model_runtime.models.transfer import Remote
 from helexa.model_runtime.models.worker import Stop, in_thread
+from helexa.util.backoff import Backoff
 from helexa.util.errors import AuthError, SourceError
 
 ENDPOINT: Final = "https://huggingface.co"
 _METADATA_TIMEOUT_S: Final = 15.0
+_RETRIES: Final = Backoff(initial_s=1.0, ceiling_s=15.0)
 _TOKEN_BYTES_MAX: Final = 4096
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -35,11 +37,17 @@ class HubFile:
 
 
 class HubFetcher:
-    """Finds files on one hub."""
+    """Finds files on one hub. `backoff` says how long to wait before a cut download goes on."""
 
-    def __init__(self, endpoint: str = ENDPOINT, token_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: str = ENDPOINT,
+        token_file: Path | None = None,
+        backoff: Backoff = _RETRIES,
+    ) -> None:
         self._endpoint = endpoint.rstrip("/")
         self._token_file = token_file
+        self.backoff = backoff
 
     async def find(self, source: HubSource) -> HubFile:
         """Return where a file is and what it must be.

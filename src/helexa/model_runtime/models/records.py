@@ -2,7 +2,7 @@
 
     FOLDER/.helexa/records/KEY.json   what a file must be, and how it looked when it was checked
     FOLDER/.helexa/locks/KEY.lock     held while a source is fetched, by any process
-    FOLDER/.helexa/work/KEY/          downloads in progress
+    FOLDER/.helexa/fetching/KEY/      downloads in progress
 
 A record is a memory, not a truth: one that is damaged is forgotten, and the file is checked or
 fetched again.
@@ -60,7 +60,7 @@ class Records:
 
     def work_folder(self, key: str) -> Path:
         """Return where a source's downloads in progress are kept."""
-        return self._hidden / "work" / key
+        return self._hidden / "fetching" / key
 
     def read(self, key: str) -> Record | None:
         """Return what is remembered, or None."""

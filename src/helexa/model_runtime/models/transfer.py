@@ -40,15 +40,12 @@ class _AgainError(Exception):
     """This attempt brought nothing or ended early; another may do better."""
 
 
-async def download(
-    remote: Remote, part: PartFile, progress: Progress, backoff: Backoff | None = None
-) -> None:
+async def download(remote: Remote, part: PartFile, progress: Progress, backoff: Backoff) -> None:
     """Fill `part` up to the remote file's size.
 
     Raises SourceError: HX-0560 when the server refuses or keeps failing, HX-0530 when the disk is
     full. What has arrived stays in the part file.
     """
-    waits = backoff or Backoff()
     timeout = aiohttp.ClientTimeout(
         total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=SILENCE_TIMEOUT_S
     )
@@ -64,7 +61,7 @@ async def download(
                 failures = 1 if part.size_bytes > before else failures + 1
                 if failures >= ATTEMPTS_WITHOUT_PROGRESS_MAX:
                     raise _failed(remote, str(error) or type(error).__name__) from error
-                await asyncio.sleep(waits.bound_s(failures - 1))
+                await asyncio.sleep(backoff.bound_s(failures - 1))
     progress("download", part.size_bytes, remote.size_bytes)
 
 

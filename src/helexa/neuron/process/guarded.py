@@ -29,9 +29,9 @@ class StartError(HelexaError, OSError):
 class GuardedProcess(asyncio.SubprocessProtocol):
     """A guard and the program that it runs. Made by `helexa.neuron.process.spawn` only."""
 
-    def __init__(self) -> None:
+    def __init__(self, output: OutputRing | None = None) -> None:
         loop = asyncio.get_running_loop()
-        self.output = OutputRing()
+        self.output = output if output is not None else OutputRing()
         self.pid = 0
         """Of the program; also its process group and session."""
         self._transport: asyncio.SubprocessTransport | None = None

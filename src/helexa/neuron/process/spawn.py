@@ -127,8 +127,25 @@ class Spawner:
                 raise
         return ended.shell_status, "\n".join(guarded.output.tail(PROGRAM_TAIL_LINES))
 
+    async def start_service(
+        self,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        output: OutputRing | None = None,
+    ) -> GuardedProcess:
+        """Start a program of our own that goes on, such as a whole cortex; raises StartError.
+
+        It ends with this process, whatever ends that. `output` takes what it prints.
+        """
+        return await self._run(argv, environment, folder, output)
+
     async def _run(
-        self, argv: Sequence[str], environment: Mapping[str, str], folder: Path
+        self,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        output: OutputRing | None = None,
     ) -> GuardedProcess:
         if not argv or not Path(argv[0]).is_absolute():
             raise StartError(f"argv {argv[:1]} does not begin with an absolute path")
@@ -141,7 +158,7 @@ class Spawner:
         loop = asyncio.get_running_loop()
         try:
             _, guarded = await loop.subprocess_exec(
-                GuardedProcess,
+                lambda: GuardedProcess(output),
                 self._python,
                 *("-I", "-S", str(GUARD_PATH)),
                 stdin=asyncio.subprocess.PIPE,

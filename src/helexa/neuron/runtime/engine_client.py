@@ -8,6 +8,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -256,22 +257,40 @@ def _checked(name: str, value: Any) -> str:
 
 
 def _payload(endpoint: _Endpoint, request: EngineRequest) -> bytes:
-    path = _checked("path", endpoint.base_path + request.path)
+    head = _head(
+        endpoint.host_header,
+        endpoint.base_path + request.path,
+        request.method,
+        tuple(request.headers.items()),
+        "application/json" if request.body else "",
+    )
+    return b"%b%d\r\n\r\n%b" % (head, len(request.body), request.body)
+
+
+@lru_cache(maxsize=256)
+def _head(
+    host: str, path: str, method: str, headers: tuple[tuple[str, str], ...], content_type: str
+) -> bytes:
+    """Return a request head up to the number of its content-length.
+
+    Kept, because a model's requests differ in their bodies only. `content_type` is used where the
+    headers name none. Raises ValueError for what would
+    not be one request.
+    """
     if not path.startswith("/") or " " in path:
         raise ValueError(f"path {path!r} does not begin with / or has a space")
     lines = [
-        f"{_checked('method', request.method)} {path} HTTP/1.1",
-        f"host: {endpoint.host_header}",
+        f"{_checked('method', method)} {_checked('path', path)} HTTP/1.1",
+        f"host: {host}",
         "accept-encoding: identity",
-        f"content-length: {len(request.body)}",
     ]
     named = False
-    for name, value in request.headers.items():
+    for name, value in headers:
         lowered = name.lower()
         if lowered in _OWN_HEADERS or ":" in name or " " in name:
             raise ValueError(f"header {name!r} cannot be set for an engine")
         named = named or lowered == "content-type"
         lines.append(f"{_checked('header', name)}: {_checked(name, value)}")
-    if request.body and not named:
-        lines.append("content-type: application/json")
-    return "\r\n".join((*lines, "\r\n")).encode("ascii") + request.body
+    if content_type and not named:
+        lines.append(f"content-type: {content_type}")
+    return "\r\n".join((*lines, "content-length: ")).encode("ascii")

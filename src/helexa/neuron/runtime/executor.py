@@ -77,7 +77,7 @@ class Executor:
             crashes=CrashMemory(),
             limits=self._limits,
             bodies=BodyBudget(self._limits.bodies_bytes_max),
-            log=get("executor"),
+            log=get("executor").bind(),  # bound once: the lazy proxy binds anew for each line
         )
         self._requests: dict[Request, None] = {}
         self._tickets = 0
@@ -115,9 +115,14 @@ class Executor:
         return request
 
     async def drain(self, timeout_s: float) -> int:
-        """Take no new requests and wait for the rest; return how many had to be cut off."""
+        """Take no new requests, send away those that wait, and let those at work finish.
+
+        Returns how many of the latter had to be cut off after `timeout_s`.
+        """
         code = ErrorCode.SHUTTING_DOWN
         self._draining = Refusal(code, CODES[code].text)
+        for request in [request for request in self._requests if not request.at_work]:
+            request.abandon(self._draining)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._empty.wait()

@@ -129,6 +129,11 @@ class Request:
         self._model: RunningModel | None = None
         self._reply: Reply | None = None
 
+    @property
+    def at_work(self) -> bool:
+        """It has reached its engine."""
+        return self._reply is not None
+
     # ── StreamHandler ─────────────────────────────────────────────────────────────────────────
 
     def on_head(self, payload: bytes) -> None:

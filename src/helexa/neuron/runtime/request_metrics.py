@@ -3,11 +3,11 @@
 from typing import Final
 
 from helexa.protocol.inference import Usage
-from helexa.util.metrics import FIRST_TOKEN_S, LATENCY_S, Metrics
+from helexa.util.metrics import FIRST_TOKEN_S, LATENCY_S, Cell, Metrics, Observer
 
 _REQUESTS: Final = "Requests by how they ended"
-_DURATION: Final = "From the first byte of a request to the last of its answer"
-_FIRST_TOKEN: Final = "From a seat in the engine to the first token"  # noqa: S105  (no password)
+_DURATION: Final = "From the whole request to the end of its answer"
+_FIRST_TOKEN: Final = "From the whole request to its first token, waiting included"  # noqa: S105  (no password)
 _QUEUE: Final = "Wait for a seat"
 _TOKENS: Final = "Tokens as counted by the engines"
 
@@ -20,13 +20,20 @@ CANCELLED: Final = "cancelled"
 
 
 class RequestMetrics:
-    """Writes the metrics of requests; labels are from closed sets and the models known here."""
+    """Writes the metrics of requests; labels are from closed sets and the models known here.
+
+    Series are looked up once and kept: by name and labels a look-up costs more than the number.
+    """
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._inflight = metrics.gauge(
             "helexa_neuron_requests_inflight", "Requests that this neuron works on or holds"
         )
+        self._ended: dict[tuple[str, str, str], tuple[Cell, Observer]] = {}
+        self._seated: dict[str, Observer] = {}
+        self._first: dict[tuple[str, str], Observer] = {}
+        self._tokens: dict[tuple[str, str], Cell] = {}
 
     def inflight(self, count: int) -> None:
         """Tell how many requests there are now."""
@@ -34,37 +41,54 @@ class RequestMetrics:
 
     def ended(self, model: str, operation: str, outcome: str, duration_s: float) -> None:
         """A request is over."""
-        self._metrics.counter(
-            "helexa_neuron_requests_total", _REQUESTS,
-            model=model, operation=operation, outcome=outcome,
-        ).inc()  # fmt: skip
-        self._metrics.histogram(
-            "helexa_neuron_request_duration_seconds", _DURATION, LATENCY_S,
-            model=model, operation=operation, outcome=outcome,
-        ).observe(duration_s)  # fmt: skip
+        labels = (model, operation, outcome)
+        series = self._ended.get(labels)
+        if series is None:
+            series = self._ended[labels] = self._ended_series(*labels)
+        series[0].inc()
+        series[1].observe(duration_s)
+
+    def _ended_series(self, model: str, operation: str, outcome: str) -> tuple[Cell, Observer]:
+        labels = {"model": model, "operation": operation, "outcome": outcome}
+        return (
+            self._metrics.counter("helexa_neuron_requests_total", _REQUESTS, **labels),
+            self._metrics.histogram(
+                "helexa_neuron_request_duration_seconds", _DURATION, LATENCY_S, **labels
+            ),
+        )
 
     def seated(self, model: str, waited_s: float) -> None:
         """A request got its seat."""
-        self._metrics.histogram(
-            "helexa_neuron_queue_duration_seconds", _QUEUE, FIRST_TOKEN_S, model=model
-        ).observe(waited_s)
+        series = self._seated.get(model)
+        if series is None:
+            series = self._seated[model] = self._metrics.histogram(
+                "helexa_neuron_queue_duration_seconds", _QUEUE, FIRST_TOKEN_S, model=model
+            )
+        series.observe(waited_s)
 
     def first_token(self, model: str, operation: str, after_s: float) -> None:
         """The first token of an answer went out."""
-        self._metrics.histogram(
-            "helexa_neuron_time_to_first_token_seconds", _FIRST_TOKEN, FIRST_TOKEN_S,
-            model=model, operation=operation,
-        ).observe(after_s)  # fmt: skip
+        series = self._first.get((model, operation))
+        if series is None:
+            series = self._first[model, operation] = self._metrics.histogram(
+                "helexa_neuron_time_to_first_token_seconds", _FIRST_TOKEN, FIRST_TOKEN_S,
+                model=model, operation=operation,
+            )  # fmt: skip
+        series.observe(after_s)
 
     def tokens(self, model: str, usage: Usage) -> None:
         """Count what the engine counted; cached and reasoning are parts, told by themselves."""
-        for kind, count in (
-            ("input", usage.prompt_tokens - usage.cached_tokens),
-            ("cached_input", usage.cached_tokens),
-            ("output", usage.completion_tokens - usage.reasoning_tokens),
-            ("reasoning", usage.reasoning_tokens),
-        ):
-            if count > 0:
-                self._metrics.counter(
-                    "helexa_neuron_tokens_total", _TOKENS, model=model, type=kind
-                ).inc(count)
+        self._count(model, "input", usage.prompt_tokens - usage.cached_tokens)
+        self._count(model, "cached_input", usage.cached_tokens)
+        self._count(model, "output", usage.completion_tokens - usage.reasoning_tokens)
+        self._count(model, "reasoning", usage.reasoning_tokens)
+
+    def _count(self, model: str, kind: str, count: int) -> None:
+        if count <= 0:
+            return
+        series = self._tokens.get((model, kind))
+        if series is None:
+            series = self._tokens[model, kind] = self._metrics.counter(
+                "helexa_neuron_tokens_total", _TOKENS, model=model, type=kind
+            )
+        series.inc(count)

@@ -127,19 +127,22 @@ class Answering(asyncio.Protocol):
     # -- called by the server ----------------------------------------------------------------
 
     @property
-    def idle(self) -> bool:
-        """Whether no request has begun: closing now loses nothing."""
-        return self._phase == READY and not self._held
+    def busy(self) -> bool:
+        """Whether a request has begun and its answer is not complete."""
+        return self._phase in (BODY, ANSWERING) or (self._phase == READY and bool(self._held))
 
     def close_idle(self) -> None:
         """Close if no request has begun."""
-        if self.idle:
+        if self._phase == READY and not self._held:
             self._close()
 
     def abort(self) -> None:
         """Drop the connection at once, whatever it is doing."""
         self._leave()
-        self.cut(flush=False)
+        if self._phase == CLOSED:
+            self.transport.abort()
+        else:
+            self.cut(flush=False)
 
     def expire(self, now: float) -> None:
         """Act on a passed deadline."""
@@ -201,9 +204,9 @@ class Answering(asyncio.Protocol):
         self._unread = True
         told = exchange
         if exchange is None:
-            exchange = Exchange(
-                self, "", ("", ""), {}, self._service.new_request_id(), chunked=True
-            )
+            reader = self._service.reader
+            reader.forget()
+            exchange = Exchange(self, reader, self._service.new_request_id())
         self._exchange = exchange
         self._phase = ANSWERING
         try:

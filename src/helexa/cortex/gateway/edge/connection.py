@@ -26,6 +26,7 @@ from helexa.cortex.gateway.edge.answering import (
 from helexa.cortex.gateway.edge.body import ChunkedBody, DeclaredBody, over_limit
 from helexa.cortex.gateway.edge.exchange import Exchange
 from helexa.cortex.gateway.edge.head import CHUNKED
+from helexa.cortex.gateway.edge.memo import HeadMemo
 from helexa.cortex.gateway.edge.service import Service
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.ids import is_request_id
@@ -39,12 +40,13 @@ thousands of small ones at once does not hold up everybody else."""
 class Connection(Answering):
     """Created for each accepted socket; lives until `connection_lost`."""
 
-    __slots__ = ("_pumping", "_scanned")
+    __slots__ = ("_memo", "_pumping", "_scanned")
 
     def __init__(self, service: Service, peer: str, *, secure: bool) -> None:
         super().__init__(service, peer, secure=secure)
         self._pumping = False
         """Requests are being taken from data further up the stack."""
+        self._memo = HeadMemo()
         self._scanned = 0
         """Bytes of the held part of a head that were looked at."""
 
@@ -153,37 +155,35 @@ class Connection(Answering):
             return self._await_head(data, offset)
         self._scanned = 0
         reader = service.reader
+        refusal: Refusal | None = None
+        head = bytes(data[offset:end])
         if end - offset > service.limits.head_bytes_max:
-            refusal: Refusal | None = grammar.head_too_large(service.limits)
-        else:
-            refusal = reader.read(bytes(data[offset:end]))
+            refusal = grammar.head_too_large(service.limits)
+        elif not self._memo.recall(head, reader):
+            refusal = reader.read(head)
+            if refusal is None:
+                self._memo.remember(head, reader)
         if refusal is not None:
             self._refuse_unread(None, refusal)
             return len(data)
         self._keep_alive = reader.keep_alive
-        fields = reader.fields
-        exchange = self._exchange = Exchange(
-            self,
-            reader.method,
-            (reader.path, reader.query),
-            fields,
-            _caller_id(fields[b"x-request-id"]) or service.new_request_id()
-            if b"x-request-id" in fields
-            else service.new_request_id(),
-            chunked=reader.minor == 1,
-        )
+        told_id = reader.fields.get(b"x-request-id")
+        request_id = (told_id and _caller_id(told_id)) or service.new_request_id()
+        exchange = self._exchange = Exchange(self, reader, request_id)
         length = reader.length
         expect = reader.expect
         refusal = self._admit(exchange, length, expect)
+        if refusal is not None and length:
+            # Its body is not read, be it there already or not: what a client gets to see does not
+            # depend on how its bytes were cut into packets.
+            self._refuse_unread(exchange, refusal)
+            return len(data)
         stop = end + length
         if length >= 0 and stop <= len(data):
             if length:
-                exchange.body = bytes(data[end:stop])
+                exchange.body = bytes(data[end:stop])  # copies once where data is bytes
             self._handle(exchange, refusal)
             return stop
-        if refusal is not None:
-            self._refuse_unread(exchange, refusal)
-            return len(data)
         self._begin_body(length, wanted=expect is not None and end == len(data))
         return end
 

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from helexa.cortex.gateway.edge import response
+from helexa.cortex.gateway.edge.head import HeadReader
 from helexa.util.errors import HelexaError
 
 _WAITING, _STREAMING, _DONE = range(3)
+_STATUS_LINES: Final = response.STATUS_LINES
 _NAMES: Final = ("not answered yet", "being streamed", "complete")
 
 JOINED_BYTES_MAX: Final = 16 * 1024
@@ -74,7 +76,6 @@ class Exchange:
     __slots__ = (
         "_channel",
         "_chunked",
-        "_head_only",
         "_silent",
         "_state",
         "body",
@@ -89,24 +90,15 @@ class Exchange:
         "request_id",
     )
 
-    def __init__(
-        self,
-        channel: Channel,
-        method: str,
-        target: tuple[str, str],
-        headers: dict[bytes, bytes],
-        request_id: str,
-        *,
-        chunked: bool,
-    ) -> None:
+    def __init__(self, channel: Channel, head: HeadReader, request_id: str) -> None:
         self._channel = channel
         self._state = _WAITING
-        self._chunked = chunked
-        self._head_only = method == "HEAD"
+        self._chunked = head.minor == 1
         self._silent = False
-        self.method = method
-        self.path, self.query = target
-        self.headers = headers
+        self.method = head.method
+        self.path = head.path
+        self.query = head.query
+        self.headers = head.fields
         self.request_id = request_id
         self.body = b""
         self.context: object = None
@@ -138,45 +130,50 @@ class Exchange:
         if self.gone:
             return
         channel = self._channel
-        if response.has_no_body(status):
-            length, body = b"", b""
+        size = len(body)
+        if size > JOINED_BYTES_MAX or self.method == "HEAD" or status in response.BODILESS:
+            self._respond_apart(status, headers, body)
         else:
-            length = b"content-length: %d\r\n" % len(body)
-        head = b"%b%b%bx-request-id: %b\r\n%b\r\n" % (
+            channel.transport.write(
+                b"%b%bx-request-id: %b\r\ncontent-length: %d\r\n%b\r\n%b"
+                % (
+                    _STATUS_LINES.get(status) or response.status_line(status),
+                    channel.answer_prefix(),
+                    self.request_id.encode(),
+                    size,
+                    headers,
+                    body,
+                )
+            )
+        channel.answered()
+
+    def _respond_apart(self, status: int, headers: bytes, body: bytes) -> None:
+        """Send an answer whose body is large, or is only told of, or must not be."""
+        bodiless = status in response.BODILESS
+        length = b"" if bodiless else b"content-length: %d\r\n" % len(body)
+        transport = self._channel.transport
+        transport.write(self._head(status, length + headers))
+        if not bodiless and self.method != "HEAD":
+            transport.write(body)
+
+    def _head(self, status: int, headers: bytes) -> bytes:
+        return b"%b%bx-request-id: %b\r\n%b\r\n" % (
             response.status_line(status),
-            length,
-            channel.answer_prefix(),
+            self._channel.answer_prefix(),
             self.request_id.encode(),
             headers,
         )
-        if self._head_only or not body:
-            channel.transport.write(head)
-        elif len(body) <= JOINED_BYTES_MAX:
-            channel.transport.write(head + body)
-        else:
-            channel.transport.write(head)
-            channel.transport.write(body)
-        channel.answered()
 
     def start(self, status: int, headers: bytes) -> None:
         """Begin an answer of unknown length; `write` and `finish` follow."""
         if self._state != _WAITING:
             raise self._wrong("start")
         self._state = _STREAMING
-        bodiless = response.has_no_body(status)
-        self._silent = self._head_only or bodiless
-        if self.gone:
-            return
-        self._channel.transport.write(
-            b"%b%b%bx-request-id: %b\r\n%b\r\n"
-            % (
-                response.status_line(status),
-                response.CHUNKED if self._chunked and not bodiless else b"",
-                self._channel.answer_prefix(),
-                self.request_id.encode(),
-                headers,
-            )
-        )
+        bodiless = status in response.BODILESS
+        self._silent = bodiless or self.method == "HEAD"
+        if not self.gone:
+            coding = response.CHUNKED if self._chunked and not bodiless else b""
+            self._channel.transport.write(self._head(status, coding + headers))
 
     def write(self, data: bytes) -> None:
         """Send a piece of a started answer; an empty piece sends nothing."""

@@ -33,7 +33,6 @@ CHUNK_LINE_PART: Final = re.compile(rb"[0-9A-Fa-f]{1,8}+(?:;[\t -~\x80-\xff]*+)?
 """What the beginning of such a line looks like."""
 
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~-]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{1,5}+)?")
-_LENGTH: Final = re.compile(rb"[0-9]{1,19}+")
 # Seen in a part of a head, these make it wrong whatever follows.
 _NEVER: Final = re.compile(rb"[^\t\r\n -~\x80-\xff]|\r[^\n]|(?<!\r)\n|\n[\t ]")
 _METHOD: Final = re.compile(rb"[A-Z]{1,32}")
@@ -54,11 +53,6 @@ def is_host(value: bytes) -> bool:
     return _HOST.fullmatch(value) is not None
 
 
-def is_length(value: bytes) -> bool:
-    """Tell whether a Content-Length value is nothing but digits."""
-    return _LENGTH.fullmatch(value) is not None
-
-
 def problem_of_part(part: bytes | bytearray, seen: int, limits: Limits) -> Refusal | None:
     """Judge the beginning of a head that is not complete yet.
 
@@ -72,7 +66,8 @@ def problem_of_part(part: bytes | bytearray, seen: int, limits: Limits) -> Refus
     if found is not None:
         return bad_request(_told(found.group()))
     size = len(part)
-    if size > limits.request_line_bytes_max and part.find(b"\r\n", 0, size) < 0:
+    line_end = limits.request_line_bytes_max + 2
+    if size >= line_end and part.find(b"\r\n", 0, line_end) < 0:
         return line_too_long(limits)
     if size > limits.head_bytes_max:
         return head_too_large(limits)

@@ -5,6 +5,7 @@ Each head gets a fresh llhttp parser: where a body begins and ends is decided in
 nothing that llhttp remembers of an earlier request can matter to a later one.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import httptools
@@ -15,6 +16,8 @@ from helexa.protocol.errors import Refusal
 
 CHUNKED: Final = -1
 """`HeadReader.length` of a body that arrives in chunks."""
+
+LENGTH_DIGITS_MAX: Final = 19
 
 _SINGLE: Final = frozenset(
     (
@@ -39,43 +42,41 @@ class HeadReader:
     """Takes whole heads, one at a time; what it found is in its attributes until the next."""
 
     __slots__ = (
+        "_good_host",
         "_limits",
-        "_repeated",
         "expect",
         "fields",
         "keep_alive",
         "length",
         "method",
         "minor",
+        "on_header",
         "path",
         "query",
     )
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._repeated = b""
+        self._good_host: bytes | None = None
+        """The last Host found valid: nearly all requests of a server name the same."""
+        self.fields: dict[bytes, bytes] = {}
+        """By lower-case name; the caller keeps this very dict."""
+        self.on_header: Callable[[bytes, bytes], None] = self.fields.__setitem__
+        """Taken by llhttp."""
+        self.forget()
+
+    def forget(self) -> None:
+        """Be as if an empty head had been read: the one of a request that has none."""
         self.method = ""
         self.path = ""
         """As sent, without the query; nothing is decoded."""
         self.query = ""
-        self.fields: dict[bytes, bytes] = {}
-        """By lower-case name; the caller keeps this very dict."""
+        self.fields = {}
         self.minor = 1
         self.keep_alive = True
         self.length = 0
         """Bytes of the body, or CHUNKED."""
         self.expect: bytes | None = None
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take one header from llhttp."""
-        name = name.lower()
-        fields = self.fields
-        if name in fields:
-            if name in _SINGLE:
-                self._repeated = name
-            fields[name] = b"%b, %b" % (fields[name], value)
-        else:
-            fields[name] = value
 
     def read(self, head: bytes) -> Refusal | None:
         """Read a head that ends with its empty line; return why it is refused, or None."""
@@ -86,10 +87,13 @@ class HeadReader:
         method, target, minor = matched.groups()
         if matched.end(2) + 9 > limits.request_line_bytes_max:
             return grammar.line_too_long(limits)
-        if head.count(b"\n") - 2 > limits.headers_max:
+        lines = head.count(b"\n") - 2
+        if lines > limits.headers_max:
             return grammar.too_large(f"the request has more than {limits.headers_max} headers")
-        self._repeated = b""
-        self.fields = {}
+        seen: dict[bytes, bytes] = {}
+        # llhttp calls the dict's own method: no Python frame per header. Repeated names are found
+        # by count and read again, which is rare.
+        self.on_header = seen.__setitem__
         try:
             httptools.HttpRequestParser(self).feed_data(head)
         except httptools.HttpParserUpgrade:
@@ -98,27 +102,31 @@ class HeadReader:
             pass
         except httptools.HttpParserError as error:
             return grammar.bad_request(f"the request head is not valid HTTP: {error}")
-        if b" \r\n" in head or b"\t\r\n" in head:
-            self.fields = {name: value.rstrip(b" \t") for name, value in self.fields.items()}
+        # llhttp leaves the spaces behind a value; the grammar lets no other white space through.
+        fields = {name.lower(): value.strip() for name, value in seen.items()}
+        if len(fields) != lines:
+            repeated = _join_repeated(head, fields)
+            if repeated is not None:
+                return grammar.bad_request(f"the header {repeated.decode()} is given twice")
+        self.fields = fields
         self.method = _METHODS.get(method) or method.decode()
-        path, _, self.query = target.decode().partition("?")
-        self.path = path
+        self.path, _, self.query = target.decode().partition("?")
         self.minor = 1 if minor == b"1" else 0
         return self._judge()
 
     def _judge(self) -> Refusal | None:
         """Decide what the headers say together: whose host, how long a body, and what after."""
         fields = self.fields
-        if self._repeated:
-            return grammar.bad_request(f"the header {self._repeated.decode()} is given twice")
         if self.path == "*" and self.method != "OPTIONS":
             return grammar.bad_request("only OPTIONS has the target '*'")
         host = fields.get(b"host")
         if host is None:
             if self.minor:
                 return grammar.bad_request("HTTP/1.1 needs one Host header")
-        elif not grammar.is_host(host):
-            return grammar.bad_request("the Host header is not a name or address with a port")
+        elif host != self._good_host:
+            if not grammar.is_host(host):
+                return grammar.bad_request("the Host header is not a name or address with a port")
+            self._good_host = host
         connection = fields.get(b"connection")
         self.keep_alive = self.minor == 1 and (connection is None or not _says_close(connection))
         self.expect = fields.get(b"expect") if self.minor else None
@@ -129,7 +137,7 @@ class HeadReader:
             return self._problem_of_coding(coding, length)
         if length is None:
             self.length = 0
-        elif grammar.is_length(length):
+        elif length.isdigit() and len(length) <= LENGTH_DIGITS_MAX:
             self.length = int(length)
         else:
             return grammar.bad_request("Content-Length is not a number of bytes")
@@ -149,3 +157,19 @@ def _says_close(connection: bytes) -> bool:
     if connection in (b"keep-alive", b"Keep-Alive"):
         return False
     return any(option.strip() == b"close" for option in connection.lower().split(b","))
+
+
+def _join_repeated(head: bytes, fields: dict[bytes, bytes]) -> bytes | None:
+    """Join the values of repeated headers in `fields`; return a name that must not be repeated."""
+    joined: dict[bytes, bytes] = {}
+    for line in head.split(b"\r\n")[1:-2]:
+        name, _, value = line.partition(b":")
+        name, value = name.lower(), value.strip(b" \t")
+        if name not in joined:
+            joined[name] = value
+        elif name in _SINGLE:
+            return name
+        else:
+            joined[name] = b"%b, %b" % (joined[name], value)
+    fields.update(joined)
+    return None

@@ -8,6 +8,9 @@ from helexa.protocol.errors import Refusal, envelope
 STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
+BODILESS: Final = frozenset((*range(100, 200), 204, 304))
+"""An answer of these has neither a body nor a length."""
+
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 CLOSE: Final = b"connection: close\r\n"
 CHUNKED: Final = b"transfer-encoding: chunked\r\n"
@@ -17,11 +20,6 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 def status_line(status: int) -> bytes:
     """Return the status line; a status that has no name gets none, as HTTP allows."""
     return STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
-
-
-def has_no_body(status: int) -> bool:
-    """Tell whether an answer of this status has neither a body nor a length."""
-    return status in (204, 304) or status < 200
 
 
 def refusal_answer(_exchange: object, refusal: Refusal) -> tuple[int, bytes, bytes]:

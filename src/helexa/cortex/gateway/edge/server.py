@@ -7,6 +7,7 @@ import secrets
 import socket
 import ssl
 from collections.abc import Sequence
+from typing import Final
 
 import structlog
 
@@ -25,6 +26,9 @@ from helexa.cortex.gateway.edge.service import (
 from helexa.util.clock import Clock, SystemClock
 from helexa.util.errors import describe
 from helexa.util.tasks import TaskScope
+
+ABORT_S: Final = 1.0
+"""How long dropped connections may take to be forgotten; one turn of the event loop, in fact."""
 
 _log = structlog.get_logger("helexa.edge")
 
@@ -120,14 +124,13 @@ class EdgeServer:
         for gate in self._gates:
             gate.close()
         self.close_idle()
-        if self._service.connections:
-            self._empty.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._empty.wait(), deadline_s)
+        await self._emptied(deadline_s)
         late = list(self._service.connections)
+        cut = sum(1 for connection in late if connection.busy)
         for connection in late:
             connection.abort()
-        return len(late)
+        await self._emptied(ABORT_S)
+        return cut
 
     async def close(self) -> None:
         """Drop every connection and stop."""
@@ -153,6 +156,13 @@ class EdgeServer:
                     ssl=context,
                     ssl_handshake_timeout=self._limits.header_timeout_s,
                 )
+
+    async def _emptied(self, within_s: float) -> None:
+        """Wait until no connection is left, for a while."""
+        self._empty.clear()
+        if self._service.connections:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), within_s)
 
     def _sweep(self) -> None:
         self._service.tick(self._clock.monotonic(), self._clock.wall())

@@ -32,6 +32,11 @@ class Client(Protocol):
 
     deadline_s: float
 
+    @property
+    def busy(self) -> bool:
+        """Whether a request has begun and its answer is not complete."""
+        ...
+
     def expire(self, now: float) -> None:
         """Do what is due at `now`, and set the next deadline."""
         ...

@@ -1,0 +1,1 @@
+"""The shell around the orchestrator: neurons' connections, and the one loop that decides."""

@@ -1,0 +1,113 @@
+"""The fleet as it was, kept over a restart of cortex: who is expected back, and with what.
+
+It is only ever a reason to wait: what a neuron says when it registers replaces all of it. Without
+it a restarted cortex would load a model anew on the first neuron that comes back, while the one
+that has it is still on its way.
+"""
+
+import asyncio
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from helexa.cache.json_store import JsonStore
+from helexa.cortex.orchestrator.events import NeuronRestored
+from helexa.cortex.orchestrator.snapshot import FleetSnapshot, NeuronView
+from helexa.protocol.ids import ModelId
+from helexa.protocol.lifecycle import ModelState
+from helexa.protocol.model import ModelStatus
+from helexa.protocol.neuron import Capabilities, NeuronDescriptor
+from helexa.util.errors import HelexaError
+from helexa.util.tasks import TaskScope
+
+FILE_NAME: Final = "fleet.json"
+SAVE_INTERVAL_S: Final = 5.0
+_UP: Final = frozenset({ModelState.LOADED, ModelState.LOADING})
+
+
+class RememberedNeuron(msgspec.Struct, frozen=True, kw_only=True):
+    """One neuron as it was last seen."""
+
+    neuron: NeuronDescriptor
+    capabilities: Capabilities
+    models: tuple[ModelStatus, ...] = ()
+    owned: tuple[ModelId, ...] = ()
+
+
+class FleetMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """Every neuron that was connected."""
+
+    neurons: tuple[RememberedNeuron, ...] = ()
+
+
+def memory_of(snapshot: FleetSnapshot) -> FleetMemory:
+    """Return what is worth keeping of a snapshot: who had which model, without passing figures."""
+    views = [snapshot.neurons[key] for key in sorted(snapshot.neurons)]
+    return FleetMemory(neurons=tuple(_remembered(view) for view in views))
+
+
+def events_of(memory: FleetMemory) -> list[NeuronRestored]:
+    """Return the events that bring a remembered fleet back."""
+    return [
+        NeuronRestored(each.neuron, each.capabilities, each.models, frozenset(each.owned))
+        for each in memory.neurons
+    ]
+
+
+def _remembered(view: NeuronView) -> RememberedNeuron:
+    statuses = [i.status for i in view.instances.values() if i.status is not None]
+    return RememberedNeuron(
+        neuron=view.descriptor,
+        capabilities=view.capabilities,
+        models=tuple(
+            msgspec.structs.replace(s, progress=None, active_requests=0, waiting_requests=0)
+            for s in statuses
+            if s.state in _UP
+        ),
+        owned=tuple(sorted(key for key, i in view.instances.items() if i.owned)),
+    )
+
+
+class MemoryKeeper:
+    """Writes the fleet's memory when it has changed, at most once in `SAVE_INTERVAL_S`."""
+
+    def __init__(self, state_dir: Path, logger: Any) -> None:
+        self._store = JsonStore(state_dir / FILE_NAME, FleetMemory)
+        self._logger = logger
+        self._due: FleetSnapshot | None = None
+        self._saved: FleetMemory | None = None
+
+    def load(self) -> list[NeuronRestored]:
+        """Return the remembered fleet as events; a damaged file is set aside and said."""
+        loaded = self._store.load(FleetMemory)
+        if loaded.problem:
+            self._logger.warning("fleet_memory_not_used", because=loaded.problem)
+        self._saved = loaded.value
+        return events_of(loaded.value)
+
+    def note(self, snapshot: FleetSnapshot) -> None:
+        """Take a new snapshot; it is written later, if it differs in what is kept."""
+        self._due = snapshot
+
+    def start(self, tasks: TaskScope) -> None:
+        """Begin to write in the background."""
+        tasks.start(self._keep(), "fleet memory")
+
+    async def flush(self) -> None:
+        """Write what is due now; a full disk costs the memory, not the fleet."""
+        if self._due is None:
+            return
+        due, self._due = memory_of(self._due), None
+        if due == self._saved:
+            return
+        try:
+            await asyncio.to_thread(self._store.save, due)
+            self._saved = due
+        except HelexaError as error:
+            self._logger.warning("fleet_memory_not_saved", because=str(error))
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(SAVE_INTERVAL_S)
+            await self.flush()

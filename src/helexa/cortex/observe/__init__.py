@@ -1,0 +1,1 @@
+"""What cortex shows of its fleet: metrics, and plain values for people and tools."""

@@ -1,0 +1,216 @@
+"""The fleet as plain values for JSON and pages. Shapes are stable: tools depend on them. Pure."""
+
+from typing import Any
+
+from helexa.cortex.orchestrator.liveness import PRESENT, NeuronState
+from helexa.cortex.orchestrator.placement import (
+    Placement,
+    booked_bytes,
+    needs_of_models,
+    place,
+)
+from helexa.cortex.orchestrator.requests import Explanation
+from helexa.cortex.orchestrator.snapshot import (
+    FleetSnapshot,
+    Instance,
+    ModelView,
+    NeuronView,
+    Replica,
+)
+from helexa.protocol.ids import ModelId, NeuronId
+from helexa.protocol.model import ModelCapability
+
+Json = dict[str, Any]
+
+
+def model_state(view: ModelView) -> str:
+    """Return one word: loaded, degraded (no replica is healthy), loading, failed or unloaded."""
+    if view.replicas:
+        usable = any(r.healthy and not r.suspect for r in view.replicas)
+        return "loaded" if usable else "degraded"
+    if view.loading:
+        return "loading"
+    return "failed" if view.unplaceable or view.next_attempt_s is not None else "unloaded"
+
+
+def models(snapshot: FleetSnapshot) -> list[Json]:
+    """Return every model with its replicas, in the order of their ids."""
+    return [_model(snapshot.models[key], snapshot) for key in sorted(snapshot.models)]
+
+
+def _model(view: ModelView, snapshot: FleetSnapshot) -> Json:
+    config = view.config
+    wait_s = None
+    if view.next_attempt_s is not None:
+        wait_s = round(max(view.next_attempt_s - snapshot.taken_s, 0.0), 1)
+    return {
+        "id": config.id,
+        "aliases": list(config.aliases),
+        "engine": config.engine,
+        "source": config.source or config.listen_endpoint,
+        "state": model_state(view),
+        "because": view.because,
+        "progress": view.progress,
+        "next_attempt_in_s": wait_s,
+        "desired": view.desired,
+        "outdated": view.outdated,
+        "capability": _capability(view.capability),
+        "replicas": [_replica(replica) for replica in view.replicas],
+        "neurons": {neuron: state.value for neuron, state in sorted(view.states.items())},
+    }
+
+
+def _capability(capability: ModelCapability | None) -> Json | None:
+    if capability is None:
+        return None
+    return {
+        "workloads": [workload.value for workload in capability.workloads],
+        "context_tokens": capability.context_tokens,
+        "seats": capability.seats,
+        "memory_bytes": capability.memory_bytes,
+        "embedding_dimensions": capability.embedding_dimensions,
+        "tools": capability.tools,
+        "vision": capability.vision,
+        "json_schema": capability.json_schema,
+    }
+
+
+def _replica(replica: Replica) -> Json:
+    return {
+        "neuron": replica.neuron_id,
+        "healthy": replica.healthy and not replica.suspect,
+        "seats": replica.capability.seats,
+        "active_requests": replica.active_requests,
+        "memory_bytes": replica.capability.memory_bytes,
+    }
+
+
+def neurons(snapshot: FleetSnapshot, now: float) -> list[Json]:
+    """Return every known neuron, in the order of their ids; `now` is monotonic seconds."""
+    views = [snapshot.neurons[key] for key in sorted(snapshot.neurons)]
+    needs = needs_of_models(views)
+    return [_neuron(view, needs, now) for view in views]
+
+
+def _neuron(view: NeuronView, needs: dict[ModelId, int], now: float) -> Json:
+    descriptor, hardware = view.descriptor, view.capabilities.hardware
+    return {
+        "id": descriptor.id,
+        "state": view.state.value,
+        "since_s": round(max(now - view.since_s, 0.0), 1),
+        "heard_s_ago": round(max(now - view.last_heard_s, 0.0), 1),
+        "hostname": descriptor.hostname,
+        "software_version": descriptor.software_version,
+        "labels": dict(descriptor.labels),
+        "engines": list(view.capabilities.engines),
+        "hardware": {
+            "cpu_count": hardware.cpu_count,
+            "memory_total_bytes": hardware.memory_total_bytes,
+            "memory_available_bytes": view.load.memory_available_bytes
+            or hardware.memory_available_bytes,
+            "devices": [
+                {"vendor": d.vendor, "name": d.name, "memory_total_bytes": d.memory_total_bytes}
+                for d in hardware.devices
+            ],
+        },
+        "memory": {
+            "budget_bytes": view.capabilities.memory_budget_bytes,
+            "booked_bytes": booked_bytes(view, needs),
+        },
+        "load": {
+            "active_requests": view.load.active_requests,
+            "waiting_requests": view.load.waiting_requests,
+            "cpu_ratio": view.load.cpu_ratio,
+        },
+        "problems": list(view.health.problems),
+        "recent_failures": view.health.recent_failures,
+        "failed_spawns": dict(view.health.failed_spawns),
+        "models": {key: _instance(value) for key, value in sorted(view.instances.items())},
+        "conflicts": view.conflicts,
+        "faults": view.faults,
+    }
+
+
+def _instance(instance: Instance) -> Json:
+    status = instance.status
+    pending = instance.pending
+    return {
+        "state": instance.state.value,
+        "because": (status.because if status is not None else "") or instance.because,
+        "progress": status.progress if status is not None else None,
+        "failures": status.failures if status is not None else 0,
+        "asked": type(pending.command).__name__ if pending is not None else None,
+    }
+
+
+def problems(snapshot: FleetSnapshot) -> list[str]:
+    """Say what keeps the fleet from doing all that is wanted; an empty list when nothing does."""
+    found: list[str] = []
+    present = [n for n in snapshot.neurons.values() if n.state in PRESENT]
+    if not present:
+        found.append("no neuron is connected")
+    for neuron_id, neuron in sorted(snapshot.neurons.items()):
+        if neuron.state is not NeuronState.CONNECTED:
+            found.append(f"neuron {neuron_id} is {neuron.state}")
+        found.extend(f"neuron {neuron_id}: {problem}" for problem in neuron.health.problems)
+    for model_id, view in sorted(snapshot.models.items()):
+        state = model_state(view)
+        if view.desired and state != "loaded":
+            found.append(f"model {model_id} is {state}: {view.because or 'no healthy replica'}")
+    return found
+
+
+def counts(snapshot: FleetSnapshot) -> Json:
+    """Return how many neurons and models are in which state."""
+    neuron_counts: dict[str, int] = {}
+    for neuron in snapshot.neurons.values():
+        neuron_counts[neuron.state.value] = neuron_counts.get(neuron.state.value, 0) + 1
+    model_counts: dict[str, int] = {}
+    for view in snapshot.models.values():
+        state = model_state(view)
+        model_counts[state] = model_counts.get(state, 0) + 1
+    return {"neurons": neuron_counts, "models": model_counts}
+
+
+def placement_of(model: ModelView, snapshot: FleetSnapshot, now: float) -> Placement:
+    """Return where one more replica of a model would go, and what each neuron says."""
+    views = [snapshot.neurons[key] for key in sorted(snapshot.neurons)]
+    needs = needs_of_models(views)
+    booked: dict[NeuronId, int] = {n.descriptor.id: booked_bytes(n, needs) for n in views}
+    return place(model.config, views, booked, needs, now)
+
+
+def explanation(found: Explanation, placement: Placement | None) -> Json:
+    """Return why a request goes where it goes, and where a further replica would go."""
+    body: Json = {
+        "model": found.model_id,
+        "chosen": found.chosen,
+        "because": found.because,
+        "candidates": [
+            {
+                "neuron": f.neuron_id,
+                "eligible": not f.filter,
+                "filter": f.filter or None,
+                "because": f.because,
+                "score": f.score,
+                "scores": dict(f.scores),
+            }
+            for f in found.findings
+        ],
+    }
+    if placement is not None:
+        body["placement"] = {
+            "next": placement.neuron_id,
+            "needs_bytes": placement.needs_bytes,
+            "because": "" if placement.neuron_id else placement.because(),
+            "neurons": [
+                {
+                    "neuron": v.neuron_id,
+                    "fits": v.fits,
+                    "because": v.because,
+                    "free_bytes": v.free_bytes,
+                }
+                for v in placement.verdicts
+            ],
+        }
+    return body

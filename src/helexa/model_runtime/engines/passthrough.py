@@ -1,0 +1,150 @@
+"""An answer of a server that already speaks OpenAI: every byte is passed on as it came. Pure.
+
+Nothing is parsed while bytes flow; a bounded end of the answer is kept, and looked at once, to
+find its usage and to tell a whole answer from a cut one.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from helexa.model_runtime.engines.counting import find_usage
+from helexa.model_runtime.engines.failures import CUT, GARBAGE, UNFINISHED
+from helexa.model_runtime.interfaces import Ending, Failure
+from helexa.protocol.errors import ErrorCode
+from helexa.protocol.inference import ResponseHead
+
+TAIL_BYTES_MAX: Final = 64 << 10
+"""Of a JSON answer. A stream needs less: its last events tell finish and usage."""
+STREAM_TAIL_BYTES_MAX: Final = 8 << 10
+PIECES_KEPT_MAX: Final = 128
+START_BYTES_MAX: Final = 4 << 10
+ERROR_BYTES_MAX: Final = 64 << 10
+RETRY_AFTER_S_MAX: Final = 3600
+
+_FIRST_TOKEN: Final = re.compile(
+    rb'"(?:content|text|reasoning_content|reasoning|arguments|embedding)"\s*:\s*(?:"[^"]|\[)'
+)
+_FINISH: Final = re.compile(rb'"finish_reason"\s*:\s*"([a-z_]{1,32})"')
+_STREAM_ERROR: Final = re.compile(
+    rb'^(?:event: ?error|data: ?\{\s*"error"\s*:\s*[{"])', re.MULTILINE
+)
+_CONTENT_TYPE: Final = re.compile(r"[\w.+-]{1,64}/[\w.+-]{1,64}(?:; ?[\w-]{1,32}=[\w.\"-]{1,64})?")
+
+
+class PassThrough:
+    """One answer that is passed on unchanged, an error of the server too."""
+
+    __slots__ = (
+        "_bytes",
+        "_kept",
+        "_kept_bytes",
+        "_start",
+        "_stream",
+        "_tail_bytes_max",
+        "failure",
+        "head",
+        "produced",
+    )
+
+    def __init__(self) -> None:
+        self.head: ResponseHead | None = None
+        self.failure: Failure | None = None
+        self.produced = False
+        self._stream = False
+        self._tail_bytes_max = TAIL_BYTES_MAX
+        self._bytes = 0
+        self._start = b""
+        self._kept: list[bytes] = []
+        self._kept_bytes = 0
+
+    def on_head(self, status: int, headers: Mapping[str, str]) -> None:
+        """Take status and type; both go to the caller, and Retry-After with them."""
+        told = headers.get("content-type", "application/json").strip()
+        content_type = told if _CONTENT_TYPE.fullmatch(told) else "application/octet-stream"
+        if not 200 <= status <= 599 or status in (204, 205, 304):
+            self.failure = GARBAGE
+            return
+        if 300 <= status < 400:
+            # Followed, a redirect would take the caller's words to a place nobody configured.
+            self.failure = Failure(
+                ErrorCode.UPSTREAM_CONNECTION_ERROR, "the model's server answered with a redirect"
+            )
+            return
+        self._stream = content_type.startswith("text/event-stream")
+        if self._stream:
+            self._tail_bytes_max = STREAM_TAIL_BYTES_MAX
+        self.head = ResponseHead(
+            status=status,
+            content_type=content_type,
+            retry_after_s=_retry_after_s(headers.get("retry-after")),
+        )
+
+    def on_data(self, data: bytes) -> bytes:
+        """Return the bytes as they came."""
+        self._bytes += len(data)
+        self._kept.append(data)
+        self._kept_bytes += len(data)
+        if self._kept_bytes > 2 * self._tail_bytes_max or len(self._kept) > PIECES_KEPT_MAX:
+            self._trim()
+        return data if self.produced else self._first(data)
+
+    def on_end(self, *, complete: bool) -> Ending:
+        """Return the usage that the answer told, and whether it came to its end."""
+        if self.failure is not None:
+            return Ending(b"", None, failure=self.failure)
+        self._trim()
+        tail = b"".join(self._kept)
+        start = self._start or tail[:START_BYTES_MAX]
+        finish = _FINISH.findall(tail)
+        status = self.head.status if self.head is not None else 200
+        if self._stream and status < 400:
+            whole = tail.rstrip().endswith(b"[DONE]") or (complete and _has_ending(tail))
+            self.failure = None if whole else UNFINISHED if complete else CUT
+        elif not complete:
+            self.failure = CUT
+        elif status < 400 and not self._is_whole(start, tail):
+            self.failure = GARBAGE
+        usage = find_usage(tail) or find_usage(start) if status < 400 else None
+        return Ending(b"", usage, finish[-1].decode() if finish else "", self.failure)
+
+    def _first(self, data: bytes) -> bytes:
+        """Return the bytes before a first token was seen; those of an error are bounded."""
+        head = self.head
+        if head is None:
+            return b""
+        if not self._start:
+            self._start = data[:START_BYTES_MAX]
+        if head.status >= 400:
+            before = self._bytes - len(data)
+            return data[: max(ERROR_BYTES_MAX - before, 0)]
+        self.produced = not self._stream or _FIRST_TOKEN.search(data) is not None
+        return data
+
+    def _trim(self) -> None:
+        """Keep only the end."""
+        tail = b"".join(self._kept)[-self._tail_bytes_max :]
+        self._kept = [tail]
+        self._kept_bytes = len(tail)
+
+    def _is_whole(self, start: bytes, tail: bytes) -> bool:
+        if self._bytes > TAIL_BYTES_MAX:
+            return start.lstrip().startswith(b"{") and tail.rstrip().endswith(b"}")
+        try:
+            return isinstance(msgspec.json.decode(tail), dict)
+        except (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError):
+            return False
+
+
+def _has_ending(tail: bytes) -> bool:
+    """Tell whether a stream without an end mark ended on purpose: by a finish or an error."""
+    return _FINISH.search(tail) is not None or _STREAM_ERROR.search(tail) is not None
+
+
+def _retry_after_s(told: str | None) -> int | None:
+    """Return whole seconds; a date, which needs a clock, is left out."""
+    if told is None or not told.strip().isdecimal() or len(told) > 16:
+        return None
+    return min(int(told), RETRY_AFTER_S_MAX)

@@ -1,0 +1,141 @@
+"""The gateway put together, over real sockets, with a neuron that is a script."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+import structlog
+
+from helexa.cortex.gateway.app import Door, Gateway
+from helexa.cortex.gateway.auth import OpenDoor
+from helexa.cortex.gateway.edge.limits import Limits
+from helexa.cortex.gateway.pipeline import Seams
+from helexa.protocol.tunnel import Stream, StreamHandler
+from helexa.util.clock import SystemClock
+from helexa.util.metrics import PrometheusMetrics
+from tests.fakes.gateway import CHUNK, DONE, FakeNeuron, Settings, snapshot_of
+
+BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+
+
+class House:
+    """A served gateway and its one neuron, which answers when told to."""
+
+    def __init__(self) -> None:
+        self.neuron = FakeNeuron("n1")
+        self.faulty = False
+        clock = SystemClock()
+        seams = Seams(
+            snapshot=lambda: snapshot_of("n1"),
+            report=lambda _event: None,
+            open_stream=self._open,
+            now=clock.monotonic,
+            record=lambda _record: None,
+        )
+        self.gateway = Gateway(
+            seams,
+            OpenDoor(),
+            Settings(),
+            Door(Limits(), PrometheusMetrics(), ("https://chat.example.org",)),
+            clock=clock,
+            logger=structlog.get_logger(),
+        )
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+
+    def _open(
+        self, _neuron_id: str, _epoch: int, head: bytes, body: bytes, handler: StreamHandler
+    ) -> Stream | None:
+        if self.faulty:
+            raise ZeroDivisionError
+        stream = self.neuron.cortex_end.open(head, body, handler)
+        self.neuron.carry()
+        return stream
+
+    async def job(self) -> None:
+        async with asyncio.timeout(5):
+            while not self.neuron.jobs:
+                await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    house = House()
+    await house.gateway.start([house.socket])
+    yield house
+    await house.gateway.close()
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+async def test_a_stream_goes_through_as_it_is(house: House, client: aiohttp.ClientSession) -> None:
+    """R1.4, R3.6: chat completions over HTTP, streamed, ending in [DONE]."""
+    loop = asyncio.get_running_loop()
+    asked = loop.create_task(client.post(f"{house.url}/v1/chat/completions", json=BODY))
+    await house.job()
+    job = house.neuron.jobs[0]
+    job.begin()
+    job.say(CHUNK * 3 + DONE)
+    job.end()
+    answer = await asked
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert await answer.read() == CHUNK * 3 + DONE
+
+
+async def test_errors_come_in_the_envelope_with_their_headers(
+    house: House, client: aiohttp.ClientSession
+) -> None:
+    async with client.get(f"{house.url}/v1/chat/completions") as answer:
+        assert (answer.status, answer.headers["allow"]) == (405, "POST, OPTIONS")
+        assert (await answer.json())["error"]["code"] == "method_not_allowed"
+        assert answer.headers["x-request-id"]
+    async with client.post(f"{house.url}/v1/chat/completions", data=b"{") as answer:
+        assert answer.status == 415
+    headers = {"content-type": "application/json", "origin": "https://chat.example.org"}
+    async with client.post(
+        f"{house.url}/v1/chat/completions", data=b"{", headers=headers
+    ) as answer:
+        assert answer.status == 400
+        assert answer.headers["access-control-allow-origin"] == "https://chat.example.org"
+
+
+async def test_a_bug_costs_one_request_and_leaks_nothing(
+    house: House, client: aiohttp.ClientSession
+) -> None:
+    house.faulty = True
+    async with client.post(f"{house.url}/v1/chat/completions", json=BODY) as answer:
+        assert answer.status == 500
+        text = await answer.text()
+    assert json.loads(text)["error"]["code"] == "internal_error"
+    assert "ZeroDivision" not in text
+    assert len(house.gateway.pipeline) == 0
+    async with client.get(f"{house.url}/health") as answer:
+        assert answer.status == 200
+
+
+async def test_a_drain_waits_for_what_runs_and_refuses_what_comes(
+    house: House, client: aiohttp.ClientSession
+) -> None:
+    """R0.31: one shutdown path, in bounded time."""
+    running = asyncio.get_running_loop().create_task(
+        client.post(f"{house.url}/v1/chat/completions", json=BODY)
+    )
+    await house.job()
+    drain = asyncio.get_running_loop().create_task(house.gateway.drain(5))
+    await asyncio.sleep(0)
+    async with client.post(f"{house.url}/v1/chat/completions", json=BODY) as refused:
+        assert (refused.status, refused.headers["retry-after"]) == (503, "15")
+    job = house.neuron.jobs[0]
+    job.begin()
+    job.say(CHUNK + DONE)
+    job.end()
+    answer = await running
+    assert await answer.read() == CHUNK + DONE
+    await drain

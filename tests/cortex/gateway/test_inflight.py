@@ -1,0 +1,36 @@
+"""Counts of what was sent and has not ended."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helexa.cortex.gateway.inflight import Inflight
+from helexa.protocol.ids import ModelId, NeuronId
+
+N, M = NeuronId("n"), ModelId("m")
+
+
+@given(steps=st.lists(st.tuples(st.sampled_from("ab"), st.booleans()), max_size=60))
+def test_counts_are_what_was_added_less_what_was_removed(steps: list[tuple[str, bool]]) -> None:
+    inflight, expected = Inflight(), {"a": 0, "b": 0}
+    for name, add in steps:
+        if add:
+            inflight.add(NeuronId(name), M)
+            expected[name] += 1
+        elif expected[name]:
+            inflight.remove(NeuronId(name), M)
+            expected[name] -= 1
+    assert {name: inflight.count(NeuronId(name), M) for name in "ab"} == expected
+    assert inflight.total == sum(expected.values())
+
+
+def test_removing_what_was_not_added_is_a_bug() -> None:
+    with pytest.raises(AssertionError, match="more requests ended"):
+        Inflight().remove(N, M)
+
+
+def test_an_unused_replica_takes_no_memory() -> None:
+    inflight = Inflight()
+    inflight.add(N, M)
+    inflight.remove(N, M)
+    assert inflight._counts == {}

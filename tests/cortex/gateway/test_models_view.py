@@ -1,0 +1,30 @@
+"""The models as callers see them."""
+
+from helexa.cortex.gateway import models_view
+from tests.fakes.gateway import snapshot_of
+
+
+def test_models_and_aliases_are_listed_with_what_is_known() -> None:
+    """R3.34: a superset of the OpenAI object."""
+    listing = models_view.listing(snapshot_of("n1", "n2"))
+    assert [item["id"] for item in listing["data"]] == ["alias", "m"]
+    model = listing["data"][1]
+    assert model["object"] == "model"
+    assert (model["state"], model["replicas"], model["aliases"]) == ("loaded", 2, ["alias"])
+    assert model["context_length"] == model["max_model_len"] == 4096
+    assert model["capabilities"] == ["chat", "completion"]
+    assert listing["data"][0]["root"] == "m"
+
+
+def test_states_are_one_word() -> None:
+    for snapshot, state in [
+        (snapshot_of("n1"), "loaded"),
+        (snapshot_of(loading=True), "loading"),
+        (snapshot_of(), "failed"),
+    ]:
+        assert models_view.state_of(snapshot.models["m"]) == state
+
+
+def test_what_is_unknown_is_left_out() -> None:
+    assert models_view.entry(snapshot_of("n1"), "nope") is None
+    assert "embedding_dimensions" not in (models_view.entry(snapshot_of("n1"), "m") or {})
