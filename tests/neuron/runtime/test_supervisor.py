@@ -72,6 +72,7 @@ async def test_the_engine_s_key_is_private_and_not_in_its_command_line(world):
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.read_text() == key
     assert len(key) >= 32
+    assert key not in repr(world.supervisor.running("m"))
     assert key not in Path(f"/proc/{pid}/cmdline").read_text()
 
 
