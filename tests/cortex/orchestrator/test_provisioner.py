@@ -127,6 +127,14 @@ def test_only_what_this_cortex_put_there_is_taken_away() -> None:
     assert reconcile(state.snapshot(14.0), 14.0) == []
 
 
+def test_a_model_that_is_going_down_is_not_loaded_before_it_is_down() -> None:
+    state = fleet(model())
+    state.apply([joined(1, register("n1", status(model(), ModelState.UNLOADING)))], 0.0)
+    assert asked(state, 0.0) == []
+    state.apply([ModelReported(N1, 1, status(model(), ModelState.UNLOADED))], 1.0)
+    assert asked(state, 1.0) == [("n1", "LoadModel")]
+
+
 def test_a_snapshot_is_not_changed_by_reconciling_it() -> None:
     state = fleet(model("a"), model("b"))
     state.apply([joined(1, register("n1"))], 0.0)
