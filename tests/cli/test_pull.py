@@ -51,7 +51,7 @@ async def test_a_hub_that_refuses_is_told_and_fails(tmp_path: Path) -> None:
         ran = await pulled(tmp_path, "hf:o/r/none.gguf", "--config", str(file))
     assert ran.returncode == 1
     assert ran.stdout == ""
-    assert ran.stderr.splitlines()[-1].startswith("error[HX-0561]: ")
+    assert ran.stderr.splitlines()[-2].startswith("error[HX-0561]: ")
 
 
 def test_without_a_name_everything_is_listed(helexa: Helexa, tmp_path: Path) -> None:

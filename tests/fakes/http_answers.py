@@ -64,6 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
         usual = {} if isinstance(answer.body, str | bytes) else {"content-type": "application/json"}
         for name, value in {**usual, **answer.headers}.items():
             self.send_header(name, value)
+        self.send_header("connection", "close")
         self.send_header("content-length", str(len(body) + (100 if answer.cut else 0)))
         self.end_headers()
         self.wfile.write(body)
