@@ -61,8 +61,10 @@ class _Handler(BaseHTTPRequestHandler):
             answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
         ).encode()  # fmt: skip
         self.send_response(answer.status)
-        for name, value in answer.headers.items():
+        usual = {} if isinstance(answer.body, str | bytes) else {"content-type": "application/json"}
+        for name, value in {**usual, **answer.headers}.items():
             self.send_header(name, value)
+        self.send_header("connection", "close")
         self.send_header("content-length", str(len(body) + (100 if answer.cut else 0)))
         self.end_headers()
         self.wfile.write(body)

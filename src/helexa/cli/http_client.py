@@ -90,9 +90,12 @@ class HttpClient:
             with self._as_unreachable():
                 connection.request(method, self._url.path + path, data, headers)
                 answer = connection.getresponse()
+            # The answer keeps the socket where the server will close it; both must be closed.
+            with contextlib.closing(answer):
                 if answer.status >= 300:
-                    raise self._status_error(answer)
-            yield answer
+                    with self._as_unreachable():
+                        raise self._status_error(answer)
+                yield answer
         finally:
             connection.close()
 
