@@ -130,27 +130,7 @@ class Tunnel:
                 )
             stream = streams.get(number)
             if stream is not None and kind in _TO_HANDLER:
-                payload = message[offset:end]
-                try:
-                    if kind == DATA:
-                        stream._receivable -= size
-                        if stream._receivable < 0:
-                            raise TunnelError(f"stream {number} was sent more than its window")
-                        stream.handler.on_data(payload)
-                    elif kind == END:
-                        if not self.accepts:
-                            stream.over = True
-                            stream._queue = None
-                            del streams[number]
-                        stream.handler.on_end(payload)
-                    elif self.accepts:
-                        raise TunnelError("a head was sent towards the end that sends them")
-                    else:
-                        stream.handler.on_head(payload)
-                except TunnelError:
-                    raise
-                except Exception as error:  # noqa: BLE001  one stream's fault must not end the others
-                    self._handler_failed(stream, error)
+                self._deliver(kind, stream, message[offset:end])
             elif kind in {OPEN, WHOLE}:
                 self._opened(number, message[offset:end], whole=kind == WHOLE)
             elif stream is not None:
@@ -170,19 +150,7 @@ class Tunnel:
                 return b""
             self._out, self._out_bytes = [], 0
             return out[0] if len(out) == 1 else b"".join(out)
-        writable: list[Stream] = []
-        turns = self._turns
-        while turns and size < limit_bytes:
-            stream = turns.popleft()
-            stream._ready = False
-            if stream.over:
-                continue
-            size += stream._turn(out)
-            if stream._can_go():
-                self._make_ready(stream)
-            if stream._congested and stream.backlog_bytes <= BACKLOG_LOW_BYTES:
-                stream._congested = False
-                writable.append(stream)
+        writable = self._take_turns(out, size, limit_bytes)
         self._out, self._out_bytes = [], 0
         for stream in writable:
             if not stream.over:
@@ -206,6 +174,30 @@ class Tunnel:
             self._call(stream, stream.handler.on_reset, payload)
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────
+
+    def _deliver(self, kind: int, stream: Stream, payload: bytes) -> None:
+        """Give a frame of an answer or a body to its handler: the hot path of both ends."""
+        if kind == DATA:
+            stream._receivable -= len(payload)
+            if stream._receivable < 0:
+                raise TunnelError(f"stream {stream.id} was sent more than its window")
+        elif self.accepts:
+            if kind == HEAD:
+                raise TunnelError("a head was sent towards the end that sends them")
+        elif kind == END:
+            stream.over = True
+            stream._queue = None
+            del self._streams[stream.id]
+        handler = stream.handler
+        try:
+            if kind == DATA:
+                handler.on_data(payload)
+            elif kind == END:
+                handler.on_end(payload)
+            else:
+                handler.on_head(payload)
+        except Exception as error:  # noqa: BLE001  one stream's fault must not end the others
+            self._handler_failed(stream, error)
 
     def _opened(self, number: int, payload: bytes, *, whole: bool) -> None:
         accept = self._accept
@@ -281,6 +273,22 @@ class Tunnel:
         if self._asleep:
             self._asleep = False
             self._wake()
+
+    def _take_turns(self, out: list[bytes], size: int, limit_bytes: int) -> list[Stream]:
+        """Let waiting streams add to `out` in turns; return those that may be given more."""
+        turns, writable = self._turns, []
+        while turns and size < limit_bytes:
+            stream = turns.popleft()
+            stream._ready = False
+            if stream.over:
+                continue
+            size += stream._turn(out)
+            if stream._can_go():
+                self._make_ready(stream)
+            if stream._congested and stream.backlog_bytes <= BACKLOG_LOW_BYTES:
+                stream._congested = False
+                writable.append(stream)
+        return writable
 
     def _take_part(self, limit_bytes: int) -> bytes:
         """Return whole frames of `_out` up to the limit; many small frames can pile up there."""

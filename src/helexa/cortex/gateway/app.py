@@ -4,13 +4,13 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from helexa.cortex.gateway.edge.exchange import Exchange
 from helexa.cortex.gateway.edge.limits import Limits as EdgeLimits
 from helexa.cortex.gateway.edge.server import EdgeServer
-from helexa.cortex.gateway.headers import extra_lines, refusal_answer
+from helexa.cortex.gateway.headers import refusal_answer
 from helexa.cortex.gateway.pipeline import Limits, Pipeline, Seams
 from helexa.cortex.gateway.routes import OPERATIONS, Facts, Routes
 from helexa.protocol.errors import ErrorCode, Refusal
@@ -47,7 +47,6 @@ class Gateway:
         clock: Clock,
         logger: Any,
     ) -> None:
-        self.pipeline = Pipeline(seams, authenticator, settings)
         self._logger = logger
         self._clock = clock
         facts = Facts(
@@ -56,7 +55,8 @@ class Gateway:
             door.metrics.render if door.metrics is not None else None,
         )
         self._routes = Routes(facts, authenticator, door.cors_origins)
-        self._cors = bool(door.cors_origins)
+        seams = replace(seams, extra_lines=self._routes.cors_lines)
+        self.pipeline = Pipeline(seams, authenticator, settings)
         self._server = EdgeServer(
             self._handle,
             admit=self._admit,
@@ -98,8 +98,6 @@ class Gateway:
     # ── what the edge calls ───────────────────────────────────────────────────────────────────
 
     def _handle(self, exchange: Exchange) -> None:
-        if self._cors:
-            exchange.context = self._routes.cors_lines(exchange)
         operation = OPERATIONS.get(exchange.path)
         if operation is not None and exchange.method == "POST":
             self.pipeline.handle(exchange, operation)
@@ -108,7 +106,7 @@ class Gateway:
         if isinstance(answer, Refusal):
             answer = refusal_answer(answer, exchange.request_id)
         status, lines, body = answer
-        exchange.respond(status, lines + extra_lines(exchange), body)
+        exchange.respond(status, lines + self._routes.cors_lines(exchange), body)
 
     def _admit(self, exchange: Exchange) -> Refusal | None:
         return self._routes.admit(exchange)

@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from helexa.cortex.gateway.edge.exchange import Exchange
 from helexa.protocol.errors import CODES, ErrorCode, Refusal, envelope
 
 JSON: Final = b"content-type: application/json\r\n"
@@ -33,6 +32,8 @@ def refusal_answer(refusal: Refusal, request_id: str) -> tuple[int, bytes, bytes
 
 def relayed_lines(content_type: str, retry_after_s: int | None) -> bytes:
     """Return the header lines of an answer that came from a neuron; nothing else is passed on."""
+    if content_type == "application/json" and retry_after_s is None:
+        return JSON
     if content_type.startswith("text/event-stream"):
         return SSE
     kept = content_type if content_type.isprintable() and content_type.isascii() else ""
@@ -40,8 +41,3 @@ def relayed_lines(content_type: str, retry_after_s: int | None) -> bytes:
     if retry_after_s is not None:
         lines += b"retry-after: %d\r\n" % retry_after_s
     return lines
-
-
-def extra_lines(exchange: Exchange) -> bytes:
-    """Return the lines that the routes noted for this request's answer (CORS), b"" for none."""
-    return exchange.context if isinstance(exchange.context, bytes) else b""

@@ -13,7 +13,7 @@ import msgspec
 from helexa.cortex.gateway.auth import credential_of
 from helexa.cortex.gateway.classify import workload_class
 from helexa.cortex.gateway.edge.exchange import Exchange
-from helexa.cortex.gateway.headers import extra_lines, refusal_answer
+from helexa.cortex.gateway.headers import refusal_answer
 from helexa.cortex.gateway.inflight import Inflight
 from helexa.cortex.gateway.metering import Outcome, Record, outcome_of
 from helexa.cortex.gateway.relay import Relay
@@ -24,7 +24,7 @@ from helexa.protocol.dialects import openai
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.inference import OpenHead
-from helexa.protocol.ports import Authenticator
+from helexa.protocol.ports import Authenticator, Principal
 from helexa.protocol.tunnel import Stream, StreamHandler
 from helexa.protocol.workload import Operation
 
@@ -65,6 +65,8 @@ class Seams:
     now: Callable[[], float]
     record: Callable[[Record], None]
     """Told of every request, once, before its caller sees the end."""
+    extra_lines: Callable[[Exchange], bytes] = lambda _exchange: b""
+    """Header lines that an answer gets beside its own: those of CORS."""
 
 
 class Pipeline:
@@ -73,6 +75,7 @@ class Pipeline:
     def __init__(self, seams: Seams, authenticator: Authenticator, settings: Limits) -> None:
         self.settings = settings
         self.now = seams.now
+        self.extra_lines = seams.extra_lines
         self.inflight = Inflight()
         self.draining = False
         self._seams = seams
@@ -93,10 +96,14 @@ class Pipeline:
 
     def handle(self, exchange: Exchange, operation: Operation) -> None:
         """Take one request: authenticate, read, and dispatch or refuse it."""
-        principal = self._authenticator.authenticate(credential_of(exchange.headers))
-        if isinstance(principal, Refusal):
-            self.refuse(exchange, operation, principal)
-            return
+        # The routes have judged the head already, and noted who it is from.
+        principal = exchange.context
+        if not isinstance(principal, Principal):
+            who = self._authenticator.authenticate(credential_of(exchange.headers))
+            if isinstance(who, Refusal):
+                self.refuse(exchange, operation, who)
+                return
+            principal = who
         head = openai.read(operation, exchange.body)
         if isinstance(head, Refusal):
             self.refuse(exchange, operation, head)
@@ -297,7 +304,7 @@ class Pipeline:
             )
         )
         status, lines, body = refusal_answer(refusal, exchange.request_id)
-        exchange.respond(status, lines + extra_lines(exchange), body)
+        exchange.respond(status, lines + self.extra_lines(exchange), body)
 
     # ── time and the end ──────────────────────────────────────────────────────────────────────
 

@@ -190,7 +190,7 @@ class Relay:
             self._break_off(b"data: " + body.replace(b"\n", b" ") + b"\n\n")
             return
         lines = headers.relayed_lines(response.content_type, response.retry_after_s)
-        exchange.respond(response.status, lines + headers.extra_lines(exchange), body)
+        exchange.respond(response.status, lines + self._pipeline.extra_lines(exchange), body)
 
     def on_reset(self, payload: bytes) -> None:
         """Try elsewhere where nothing was done yet, else tell the caller that it is broken."""
@@ -275,7 +275,7 @@ class Relay:
         self.status = refusal.status
         self._conclude(outcome_of(refusal))
         status, lines, body = headers.refusal_answer(refusal, request_id)
-        self.exchange.respond(status, lines + headers.extra_lines(self.exchange), body)
+        self.exchange.respond(status, lines + self._pipeline.extra_lines(self.exchange), body)
 
     def abandon(self, refusal: Refusal) -> None:
         """End with an error because of us: the neuron is told to stop, too."""
@@ -294,7 +294,7 @@ class Relay:
         self._committed = True
         self.status = 200
         lines = headers.relayed_lines(content_type, None)
-        self.exchange.start(200, lines + headers.extra_lines(self.exchange))
+        self.exchange.start(200, lines + self._pipeline.extra_lines(self.exchange))
 
     def _break_off(self, event: bytes) -> None:
         """Send the error event and cut the connection: every SDK takes a clean end for success."""

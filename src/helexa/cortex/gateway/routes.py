@@ -72,11 +72,9 @@ class Routes:
         """Judge a request by its head alone, before its body is read."""
         path, method = exchange.path, exchange.method
         if path in OPERATIONS:
-            if method not in {"POST", "OPTIONS"}:
-                return self._wrong_method(method)
-            if method == "OPTIONS":
-                return None
-            return self._admit_body(exchange)
+            if method == "POST":
+                return self._admit_body(exchange)
+            return None if method == "OPTIONS" else self._wrong_method(method)
         if path not in self._public and path not in self._private and not _names_model(path):
             known = ", ".join([*OPERATIONS, *self._private])
             return Refusal(ErrorCode.ROUTE_NOT_FOUND, f"there is no {path[:200]}; try {known}")
@@ -95,6 +93,7 @@ class Routes:
         principal = self._authenticator.authenticate(credential_of(exchange.headers))
         if isinstance(principal, Refusal):
             return principal
+        exchange.context = principal
         coding = exchange.headers.get(b"content-encoding")
         if coding is not None and coding.strip().lower() not in {b"", b"identity"}:
             because = f"content-encoding {coding[:40]!r} is not accepted; send the body as it is"
@@ -123,7 +122,7 @@ class Routes:
 
     def cors_lines(self, exchange: Exchange) -> bytes:
         """Return the lines that let a configured web origin read the answer; b"" for all others."""
-        origin = exchange.headers.get(b"origin")
+        origin = exchange.headers.get(b"origin") if self._cors_origins else None
         if origin is None or origin not in self._cors_origins:
             return b""
         lines = b"access-control-allow-origin: " + origin + b"\r\nvary: origin\r\n"
@@ -182,6 +181,8 @@ def _names_model(path: str) -> bool:
 def _is_json(kind: bytes) -> bool:
     # Types that a web page can send across origins without asking (text/plain, forms) are refused:
     # else any page could make a visitor's browser use the gateway on that visitor's machine.
+    if kind == b"application/json":
+        return True
     essence = kind.partition(b";")[0].strip().lower()
     return essence == b"application/json" or (
         essence.startswith(b"application/") and essence.endswith(b"+json")
