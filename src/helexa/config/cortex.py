@@ -47,8 +47,6 @@ class GatewaySettings(Settings):
     """A client that reads nothing of its answer for this long is cut."""
     connection_idle_timeout_s: PositiveSeconds = 75.0
     """An unused keep-alive connection is closed after this time."""
-    connect_timeout_s: PositiveSeconds = 5.0
-    """Longest wait for a neuron to take a request."""
     first_byte_timeout_s: PositiveSeconds = 300.0
     """Longest wait for the first token, the prompt's processing included; then 504."""
     idle_timeout_s: PositiveSeconds = 300.0

@@ -78,8 +78,6 @@ class TimeoutSettings(Settings):
 
     load_s: PositiveSeconds = 600.0
     """From its start until its first token."""
-    download_stall_s: PositiveSeconds = 60.0
-    """Longest silence of a download."""
     connect_s: PositiveSeconds = 5.0
     """To take a connection."""
     first_byte_s: PositiveSeconds = 300.0

@@ -195,7 +195,7 @@ class _Neuron:
                 epoch=self._state.next_epoch(self._clock.wall()),
                 software_version=__version__,
                 hostname=platform.node(),
-                labels=dict(config.labels),
+                labels={"operator": config.mesh.operator, **config.labels},
             ),
             hardware=hardware,
             read_hardware=read_hardware,
