@@ -15,7 +15,8 @@ def test_an_exit_status_is_told():
 
 
 @pytest.mark.parametrize(
-    ("number", "word"), [(signal.SIGILL, "CPU"), (signal.SIGKILL, "memory"), (signal.SIGBUS, "disk")]
+    ("number", "word"),
+    [(signal.SIGILL, "CPU"), (signal.SIGKILL, "memory"), (signal.SIGBUS, "disk")],
 )
 def test_a_signal_is_told_by_name_with_a_hint(number, word):
     ended = describe_exit(number)

@@ -78,9 +78,7 @@ def test_a_record_of_another_boot_is_never_acted_on(tmp_path, engine):
 
 def test_engines_of_a_living_neuron_are_left_alone(tmp_path, engine):
     own = table.entry(os.getpid())
-    records = write(
-        tmp_path / "r", engine, neuron_pid=own.pid, neuron_start_ticks=own.start_ticks
-    )
+    records = write(tmp_path / "r", engine, neuron_pid=own.pid, neuron_start_ticks=own.start_ticks)
     assert records.reap() == []
     assert engine.poll() is None
     assert len(list((tmp_path / "r").iterdir())) == 1
