@@ -220,6 +220,7 @@ socket = "127.0.0.1:{admin_port}"
 id = "{model}"
 engine = "openai"
 listen_endpoint = "http://127.0.0.1:{backend_port}"
+options = {{ parallel = 16384 }}
 """
 
 

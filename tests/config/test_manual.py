@@ -12,7 +12,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 
 
 def test_the_page_in_the_docs_is_what_the_models_say() -> None:
-    assert PAGE.read_text() == manual(), "run: helexa config reference > docs/configuration.md"
+    assert PAGE.read_text() == manual(), "run: make docs"
 
 
 def test_every_setting_and_its_variable_are_on_the_page() -> None:

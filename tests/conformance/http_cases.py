@@ -347,7 +347,8 @@ def _chunks(shop: Shop) -> Iterator[Case]:
     body, one, rest = shop.body, shop.frame(), shop.whole()
     size = b"%x" % len(body)
     bad = {
-        "plus": b"+" + size, "minus": b"-" + size, "0x": b"0x" + size, "space in front": b" " + size,
+        "plus": b"+" + size, "minus": b"-" + size, "0x": b"0x" + size,
+        "space in front": b" " + size,
         "space behind": size + b" ", "tab behind": size + b"\t", "empty": b"", "letters": b"xyz",
         "nine digits": b"000000000" + size, "sixteen digits": b"f" * 16,
         "seventeen digits": b"1" + b"0" * 16, "underscore": b"0_" + size, "a comma": size + b",1",

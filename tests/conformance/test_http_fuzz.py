@@ -11,7 +11,8 @@ FRAGMENTS = [
     b"Content-Length: 5\r\n", b"Content-Length: 0\r\n", b"content-length: 300\r\n",
     b"Transfer-Encoding: chunked\r\n", b"transfer-encoding: Chunked\r\n", b"Connection: close\r\n",
     b"Expect: 100-continue\r\n", b"Expect: x\r\n", b"A: b\r\n", b"a: c \t\r\n", b"\r\n", b"\n",
-    b"\r", b" ", b"hello", b"5\r\nhello\r\n", b"5;x=y\r\nhello\r\n", b"0\r\n\r\n", b"0\r\nT: v\r\n\r\n",
+    b"\r", b" ", b"hello", b"5\r\nhello\r\n", b"5;x=y\r\nhello\r\n", b"0\r\n\r\n",
+    b"0\r\nT: v\r\n\r\n",
     b"fff\r\n", b"\x00", b"\xff", b":", b"1", b"A: " + b"b" * 100 + b"\r\n", b"/" + b"a" * 70,
     b"Connection: Upgrade\r\nUpgrade: h2c\r\n",
 ]  # fmt: skip

@@ -15,9 +15,6 @@ from typing import Any
 import aiohttp
 import pytest
 from picows import WSMsgType, ws_connect
-from tests.fakes.control_plane import NeuronSocket, listener_for
-from tests.fakes.fleet import CHAT, register, status
-from tests.fakes.waiting import until
 
 from helexa.config.cortex import (
     AdminSettings,
@@ -35,6 +32,9 @@ from helexa.protocol.control import Provisioning, ShutdownNotice
 from helexa.protocol.tunnel import Stream, StreamHandler, Tunnel
 from helexa.util.errors import ConfigError
 from helexa.util.tasks import TaskScope
+from tests.fakes.control_plane import NeuronSocket, listener_for
+from tests.fakes.fleet import CHAT, register, status
+from tests.fakes.waiting import until
 
 FREE = Socket("127.0.0.1", 0)
 

@@ -12,7 +12,8 @@ import psutil
 from tests.e2e.polling import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
-LOG_TAIL_BYTES = 24_000
+LOG_TAIL_BYTES = 1 << 20
+LOG_TAIL_LINES = 40
 STOP_WITHIN_S = 20.0
 BAD_WORDS = ("Traceback (most recent call last)", "was never awaited", "Task was destroyed",
              "exception was never retrieved", "ResourceWarning")  # fmt: skip
@@ -104,8 +105,9 @@ class Role:
         with self.log_path.open("rb") as log:
             size = log.seek(0, os.SEEK_END)
             log.seek(max(0, size - LOG_TAIL_BYTES))
-            text = log.read().decode(errors="replace")
-        return f"── {self.name}, last {len(text)} characters ──\n{text}"
+            lines = log.read().decode(errors="replace").splitlines()
+        told = [line for line in lines if " outcome=ok " not in line][-LOG_TAIL_LINES:]
+        return "\n".join([f"── {self.name}, last lines but of requests that went well ──", *told])
 
     def assert_clean_log(self) -> None:
         """R0.38: no traceback, and no other word of a fault of ours."""

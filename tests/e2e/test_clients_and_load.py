@@ -36,7 +36,7 @@ FREED_WITHIN_S = 2.0
 def stack() -> Iterator[Stack]:
     models = [
         echo("steady", tokens_per_second=RATE),
-        echo("thinking", tokens_per_second=RATE, first_token_delay_ms=60_000),
+        echo("thinking", tokens_per_second=RATE, first_token_delay_ms=5000),
         echo("narrow", tokens_per_second=RATE, parallel=1),
         echo("fast", tokens_per_second=0, context_tokens=500_000),
         echo("slow-start", start_delay_ms=4000),
@@ -133,8 +133,8 @@ async def test_who_leaves_while_waiting_is_never_sent_to_the_engine(stack: Stack
 def waiting(stack: Stack, model: str) -> int:
     """Return how many requests wait for a seat, as the neuron tells it."""
     status = stack.neuron_status(neuron_with(stack, model))
-    found = next(one for one in status["models"] if one["id"] == model)
-    return int(found["load"]["waiting"])
+    found = next(one for one in status["models"] if one["model_id"] == model)
+    return int(found["waiting_requests"])
 
 
 async def test_who_leaves_during_a_load_leaves_nothing_behind(stack: Stack) -> None:
@@ -158,8 +158,9 @@ async def test_who_leaves_during_a_load_leaves_nothing_behind(stack: Stack) -> N
 async def test_too_many_requests_are_told_429_with_a_time(stack: Stack) -> None:
     """Overload is 429, never 503: clients retry a 503 up to thirty times."""
     async with occupied(stack):
+        asked = body("narrow", 3, stream=False)
         answers = await asyncio.gather(
-            *(ask(stack.gateway, "POST", CHAT, body("narrow", 3)) for _ in range(12))
+            *(ask(stack.gateway, "POST", CHAT, asked) for _ in range(12))
         )
     statuses = {answer.status for answer in answers}
     assert statuses == {429}, statuses

@@ -127,7 +127,7 @@ async def test_a_body_that_ends_early_but_politely_is_not_taken_for_an_answer(
         bad = await _others_are_untouched(stack, "truncate", them)
         them.assert_broken_and_told(bad)
     whole = await ask(stack.gateway, "POST", CHAT, body("truncate", 40, stream=False))
-    assert whole.status == 502, whole.body
+    assert whole.status in {502, 503}, whole.body  # 503: a replica that failed thrice rests
 
 
 async def test_a_crash_at_token_ten_is_told_and_the_engine_comes_back(stack: Stack) -> None:

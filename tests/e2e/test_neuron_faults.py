@@ -7,7 +7,12 @@ from collections.abc import Iterator
 import aiohttp
 import pytest
 
+from helexa.protocol.codec import encode
+from helexa.protocol.control import Register
+from helexa.protocol.ids import NeuronId
 from helexa.protocol.join import CLOSE_VERSION_MISMATCH, CONTROL_PATH, HEADER_NODE
+from helexa.protocol.neuron import Capabilities, HardwareReport, NeuronDescriptor
+from helexa.protocol.version import VERSION
 from tests.e2e import roles
 from tests.e2e.echoes import CHAT, body, echo, engine_of, neuron_with, streams
 from tests.e2e.polling import eventually
@@ -102,13 +107,16 @@ async def test_a_second_neuron_of_the_same_name_is_turned_away(stack: Stack) -> 
     twin.assert_clean_log()
 
 
-def register(name: str, version: int) -> dict[str, object]:
-    return {
-        "kind": "register", "version_min": version, "version_max": version,
-        "neuron": {"id": name, "operator": "local", "version": "99.0", "host": "elsewhere"},
-        "capabilities": {"engines": ["echo"], "memory_budget_bytes": 0},
-        "models": [],
-    }  # fmt: skip
+def register(name: str, version: int) -> str:
+    """Return the first frame of a neuron that speaks only `version`."""
+    nothing = HardwareReport(cpu_count=1, memory_total_bytes=0, memory_available_bytes=0)
+    frame = Register(
+        version_min=version,
+        version_max=version,
+        neuron=NeuronDescriptor(id=NeuronId(name), epoch=1),
+        capabilities=Capabilities(hardware=nothing, engines=("echo",), memory_budget_bytes=0),
+    )
+    return encode(frame).decode()
 
 
 async def test_a_neuron_that_speaks_another_version_is_told_so(stack: Stack) -> None:
@@ -116,7 +124,7 @@ async def test_a_neuron_that_speaks_another_version_is_told_so(stack: Stack) -> 
         aiohttp.ClientSession() as session,
         session.ws_connect(control_address(stack), headers={HEADER_NODE: "future"}) as socket,
     ):
-        await socket.send_json(register("future", 99))
+        await socket.send_str(register("future", 99))
         told = []
         async with asyncio.timeout(10):
             async for message in socket:
@@ -153,7 +161,7 @@ def mutated(entropy: random.Random) -> bytes:
 
 
 async def attack(stack: Stack, entropy: random.Random, frames: int) -> int:
-    """Open one control connection and send rubbish until it is closed; return frames sent."""
+    """Send broken websocket frames until the connection is closed; return how many were sent."""
     reader, writer = await asyncio.open_connection("127.0.0.1", stack.control_plane)
     sent = 0
     try:
@@ -163,17 +171,44 @@ async def attack(stack: Stack, entropy: random.Random, frames: int) -> int:
             b"%b: enemy%d\r\n\r\n"
             % (CONTROL_PATH.encode(), HEADER_NODE.encode(), entropy.randrange(1000))
         )
-        await reader.readuntil(b"\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 "), head
         for _ in range(frames):
             writer.write(mutated(entropy))
             sent += 1
             await writer.drain()
             if reader.at_eof():
                 break
-    except (ConnectionError, asyncio.IncompleteReadError):
+    except ConnectionError:
         pass
     finally:
         writer.transport.abort()
+    return sent
+
+
+async def betray(stack: Stack, entropy: random.Random, frames: int) -> int:
+    """Join as a neuron, then send nonsense in good frames until it is closed; return how many."""
+    name = f"traitor{entropy.randrange(10**6)}"
+    sent = 0
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(control_address(stack), headers={HEADER_NODE: name}) as socket,
+    ):
+        first = register(name, VERSION)
+        await socket.send_str(first)
+        assert b'"welcome"' in (await socket.receive()).data.encode()
+        try:
+            for _ in range(frames):
+                if entropy.random() < 0.5:
+                    at = entropy.randrange(len(first))
+                    junk = entropy.choice(['"', "{", "[", "\\", "9" * 30, ""])
+                    await socket.send_str(first[:at] + junk + first[at + 1 :])
+                else:
+                    kind = bytes([entropy.randrange(8)])
+                    await socket.send_bytes(kind + entropy.randbytes(entropy.randrange(0, 40)))
+                sent += 1
+        except ConnectionError:
+            pass
     return sent
 
 
@@ -185,8 +220,9 @@ async def test_10_000_malformed_frames_disturb_nobody(stack: Stack) -> None:
         sent = 0
         while sent < 10_000:
             ids = them.start("right", 40, 4)
-            for _ in range(200):
+            for _ in range(50):
                 sent += await attack(stack, entropy, 50)
+                sent += await betray(stack, entropy, 50)
             await them.ended(ids, 30)
             them.assert_whole(ids)
     stack.cortex.assert_runs()

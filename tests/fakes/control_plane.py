@@ -58,7 +58,7 @@ async def control_plane(
     clock = SystemClock()
     metrics = PrometheusMetrics()
     log: list[dict[str, Any]] = []
-    logger = structlog.wrap_logger(None, processors=[_Collector(log)])
+    logger = recording_logger(log)
     links = Links()
     loop = ControlLoop(
         policy or FleetPolicy(),
@@ -205,3 +205,8 @@ async def turns(count: int = 3) -> None:
 
 def listener_for(neuron: NeuronSocket) -> WSListener:
     return _Listener(neuron)
+
+
+def recording_logger(log: list[dict[str, Any]]) -> Any:
+    """A structlog logger whose lines end up in `log`, with their level."""
+    return structlog.wrap_logger(None, processors=[_Collector(log)])

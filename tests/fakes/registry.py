@@ -1,4 +1,4 @@
-"""A registry under test as a script: these events in, these commands out; all invariants checked."""
+"""A registry under test as a script: these events in, these commands out."""
 
 from dataclasses import dataclass, field
 
@@ -77,9 +77,7 @@ class Script:
     def ready(self, found: list[c.Command], memory_bytes: int | None = None) -> list[c.Command]:
         model = only(found, c.ProbeEngine).model
         return self.send(
-            e.EngineReady(
-                model_id=model.model_id, attempt=model.attempt, memory_bytes=memory_bytes
-            )
+            e.EngineReady(model_id=model.model_id, attempt=model.attempt, memory_bytes=memory_bytes)
         )
 
     def exited(self, attempt: int, because: str = "exited with status 1", model_id: ModelId = M):

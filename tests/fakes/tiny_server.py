@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 port = int(sys.argv[1])
 settings = dict(argument.split("=", 1) for argument in sys.argv[2:])
@@ -30,7 +31,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         seen["health"] += 1
-        sick = "sick_on" in settings and os.path.exists(settings["sick_on"])
+        sick = "sick_on" in settings and Path(settings["sick_on"]).exists()
         if sick:
             self.answer(500, b"{}")
         elif seen["health"] <= int(settings.get("health_after", "0")):
@@ -49,21 +50,23 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def watch():
-    while not os.path.exists(settings["crash_on"]):
+    while not Path(settings["crash_on"]).exists():
         time.sleep(0.02)
-    print("about to crash", flush=True)
+    sys.stdout.write("about to crash\n")
+    sys.stdout.flush()
     os.abort()
 
 
 if "starts" in settings:
-    with open(settings["starts"], "a") as file:
+    with Path(settings["starts"]).open("a") as file:
         file.write(f"{os.getpid()}\n")
 if "stubborn" in settings:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if "exit" in settings:
-    print("cannot load model", flush=True)
+    sys.stdout.write("cannot load model\n")
     sys.exit(int(settings["exit"]))
 if "crash_on" in settings:
     threading.Thread(target=watch, daemon=True).start()
-print("listening", flush=True)
+sys.stdout.write("listening\n")
+sys.stdout.flush()
 ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()

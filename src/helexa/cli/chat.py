@@ -13,6 +13,7 @@ from helexa.cli.completion import complete_model
 from helexa.cli.conversation import Conversation, Piece, default_model
 from helexa.cli.http_client import HttpClient
 from helexa.cli.options import debug_option, output_option
+from helexa.cli.telling import Telling, tell_error
 from helexa.util.clock import SystemClock
 from helexa.util.errors import HelexaError, UsageError
 
@@ -64,7 +65,7 @@ def chat(prompt: tuple[str, ...], output: str, **given: Any) -> None:
     text = _question(prompt)
     if text is None and not sys.stdin.isatty():
         raise UsageError("there is nothing to ask: no PROMPT and no text on standard input",
-                         error_id="HX-0506", hint='helexa chat "Hello"')  # fmt: skip
+                         error_id="HX-0706", hint='helexa chat "Hello"')  # fmt: skip
     model = given["model"] or default_model(client)
     talk = Conversation(client, SystemClock(), model, given["system"], given["max_tokens"],
                         given["temperature"])  # fmt: skip
@@ -89,7 +90,7 @@ def _question(prompt: tuple[str, ...]) -> str | None:
         piped = sys.stdin.read(_INPUT_CHARS_MAX + 1)
         if len(piped) > _INPUT_CHARS_MAX:
             raise UsageError(f"standard input has more than {_INPUT_CHARS_MAX} characters",
-                             error_id="HX-0506")  # fmt: skip
+                             error_id="HX-0706")  # fmt: skip
         parts += [piped.strip("\n")] if piped.strip() else []
     return "\n\n".join(parts) if parts else None
 
@@ -155,14 +156,12 @@ def _converse(talk: Conversation, *, stats: bool) -> None:
 
 def _turn(talk: Conversation, line: str, *, stats: bool) -> None:
     """Answer one line of a conversation; a failed answer does not end it."""
-    from helexa.cli.telling import tell_error
-
     try:
         _print(talk.ask(line))
     except KeyboardInterrupt:
         click.echo("(stopped)", err=True)
     except HelexaError as error:
-        tell_error(error, debug=False)
+        tell_error(error, click.get_current_context().ensure_object(Telling))
     else:
         if stats:
             click.echo(talk.timing.line(), err=True)

@@ -16,7 +16,7 @@ class BrokenStreamError(HelexaError):
     """An answer ended in the middle, or as something else than an answer."""
 
     def __init__(self, message: str, hint: str = "what came before it is shown above") -> None:
-        super().__init__(message, error_id="HX-0504", hint=hint)
+        super().__init__(message, error_id="HX-0704", hint=hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ def default_model(client: HttpClient) -> str:
     models = [item for item in listed.get("data", []) if isinstance(item, dict) and "id" in item]
     if not models:
         raise NotFoundError(
-            f"{client.base} lists no models", error_id="HX-0505",
+            f"{client.base} lists no models", error_id="HX-0705",
             hint="name one with --model, or configure one ([[models]] in cortex's file)",
         )  # fmt: skip
     best = min(range(len(models)), key=lambda index: (_rank(models[index]), index))

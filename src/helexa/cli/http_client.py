@@ -21,7 +21,7 @@ class StatusError(HelexaError):
     """The server answered with an error status."""
 
     def __init__(self, status: int, message: str, *, code: str = "", hint: str = "") -> None:
-        super().__init__(message, error_id="HX-0502", hint=hint)
+        super().__init__(message, error_id="HX-0702", hint=hint)
         self.status = status
         self.code = code
         self.exit_status = _EXIT_STATUS.get(status, 1)
@@ -44,7 +44,7 @@ class HttpClient:
         try:
             self._url: Url = parse_url(base, ("http", "https"))
         except ValueError as error:
-            raise UsageError(str(error), error_id="HX-0501") from None
+            raise UsageError(str(error), error_id="HX-0701") from None
         self._timeout_s = timeout_s
         self._headers = {"accept": "application/json", **(headers or {})}
         self._hint = hint
@@ -90,9 +90,12 @@ class HttpClient:
             with self._as_unreachable():
                 connection.request(method, self._url.path + path, data, headers)
                 answer = connection.getresponse()
+            # The answer keeps the socket where the server will close it; both must be closed.
+            with contextlib.closing(answer):
                 if answer.status >= 300:
-                    raise self._status_error(answer)
-            yield answer
+                    with self._as_unreachable():
+                        raise self._status_error(answer)
+                yield answer
         finally:
             connection.close()
 
@@ -111,14 +114,14 @@ class HttpClient:
         except TimeoutError as error:
             raise UnreachableError(
                 f"{self._url} did not answer within {self._timeout_s:g} s",
-                error_id="HX-0503", hint=self._hint,
+                error_id="HX-0703", hint=self._hint,
             ) from error  # fmt: skip
         except http.client.IncompleteRead:
             raise
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise UnreachableError(
-                f"cannot reach {self._url}: {reason}", error_id="HX-0503", hint=self._hint
+                f"cannot reach {self._url}: {reason}", error_id="HX-0703", hint=self._hint
             ) from error
 
     def _json(self, answer: http.client.HTTPResponse) -> Any:

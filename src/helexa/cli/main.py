@@ -7,7 +7,7 @@ from typing import Final, NoReturn
 
 import click
 
-from helexa.cli.telling import exit_status_of, tell_error
+from helexa.cli.telling import Telling, exit_status_of, tell_error
 from helexa.config.problems import did_you_mean
 
 _COMMANDS: Final = {
@@ -60,26 +60,31 @@ class CommandTable(click.Group):
     epilog="Start here: `helexa up` serves a first model on this machine, end to end.",
 )
 @click.option("--debug", is_flag=True, envvar="HELEXA_DEBUG", help="Show a traceback with errors.")
-def cli(debug: bool) -> None:  # noqa: FBT001  (click passes options by position)
+@click.option("--no-color", is_flag=True, help="No colours; as with NO_COLOR set.")
+# https://no-color.org: any value but an empty one, so it is no flag of its own.
+@click.option("--no-color-by-environment", "by_environment", envvar="NO_COLOR", hidden=True)
+@click.pass_context
+def cli(ctx: click.Context, debug: bool, no_color: bool, by_environment: str | None) -> None:  # noqa: FBT001
     """Turn a few machines into one AI inference service with an OpenAI-compatible front door."""
-    if debug:
-        click.get_current_context().meta["helexa.debug"] = True
+    telling = ctx.ensure_object(Telling)
+    telling.debug = telling.debug or debug
+    if no_color or by_environment:
+        ctx.color = telling.color = False
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command line and end the process with its exit status."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(run(given))
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit status; errors are told on standard error."""
-    context_debug = "--debug" in arguments
+    telling = Telling()
     try:
-        status = cli.main(args=list(arguments), prog_name="helexa", standalone_mode=False)
-    except KeyboardInterrupt:
-        return exit_status_of(KeyboardInterrupt())
-    except Exception as error:  # noqa: BLE001  (the outermost frame: every error is told here)
-        tell_error(error, debug=context_debug)
+        status = cli.main(
+            args=list(arguments), prog_name="helexa", standalone_mode=False, obj=telling
+        )
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the outermost frame)
+        tell_error(error, telling)
         return exit_status_of(error)
     return status if isinstance(status, int) else 0

@@ -28,7 +28,7 @@ def models(name: str | None, admin: str, output: str) -> None:
         found = [model for model in found if name in {model["id"], *model["aliases"]}]
         if not found:
             raise NotFoundError(
-                f"no model is named {name!r}", error_id="HX-0521",
+                f"no model is named {name!r}", error_id="HX-0721",
                 hint="helexa models; `helexa pull` lists what can be had",
             )  # fmt: skip
     click.echo(json.dumps({"models": found}) if output == "json" else models_text(found))

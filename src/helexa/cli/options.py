@@ -6,6 +6,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 
+from helexa.cli.telling import Telling
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -102,6 +104,13 @@ admin_option = click.option(
     show_default=True, help="Admin socket of the cortex.",
 )  # fmt: skip
 
+
+def _debug(ctx: click.Context, _parameter: click.Parameter, given: bool) -> None:  # noqa: FBT001
+    if given:
+        ctx.ensure_object(Telling).debug = True
+
+
 debug_option = click.option(
-    "--debug", is_flag=True, expose_value=False, help="Show a traceback with errors."
-)
+    "--debug", is_flag=True, expose_value=False, is_eager=True, callback=_debug,
+    help="Show a traceback with errors.",
+)  # fmt: skip

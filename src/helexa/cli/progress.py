@@ -5,9 +5,11 @@ All of it goes to standard error, so that output can be piped.
 
 import sys
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 import click
+
+_LONG_PHASE: Final = "download"
 
 
 class ProgressDisplay(Protocol):
@@ -37,7 +39,7 @@ def progress_display(label: str) -> ProgressDisplay:
 
 
 class TenthLines:
-    """One line for each tenth of each phase: readable in a log, never a flood."""
+    """One line for each tenth of a download, and one for each short phase after it."""
 
     def __init__(self, label: str) -> None:
         self._label = label
@@ -46,11 +48,12 @@ class TenthLines:
 
     def __call__(self, phase: str, done_bytes: int, total_bytes: int | None) -> None:
         """Print a line when a new phase or tenth is reached."""
-        tenth = done_bytes * 10 // total_bytes if total_bytes else 0
+        is_long = phase == _LONG_PHASE and total_bytes
+        tenth = done_bytes * 10 // total_bytes if is_long and total_bytes else 0
         if phase == self._phase and tenth <= self._tenth:
             return
         self._phase, self._tenth = phase, tenth
-        share = f" {tenth * 10} %" if total_bytes else ""
+        share = f" {tenth * 10} %" if is_long else ""
         size = f" of {size_text(total_bytes)}" if total_bytes else ""
         click.echo(f"{self._label}: {phase}{share}{size}", err=True)
 

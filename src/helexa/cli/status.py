@@ -31,6 +31,6 @@ def status(admin: str, check: bool, output: str) -> None:  # noqa: FBT001
     if check and not told["healthy"]:
         count = len(told["problems"])
         raise UnhealthyError(
-            f"{count or 'no'} problems; the cortex is {told['state']}", error_id="HX-0520",
+            f"problems: {count}; the cortex is {told['state']}", error_id="HX-0720",
             hint="the problems are listed above",
         )  # fmt: skip

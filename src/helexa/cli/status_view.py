@@ -14,9 +14,9 @@ def status_text(status: Json, join_command: str) -> str:
     """Return the screen of `helexa status`."""
     sockets = " · ".join(f"{name} {where}" for name, where in status["sockets"].items())
     requests = status["requests"]
+    about = [f"cortex {status['cortex_id']}", f"helexa {status['version']}", status["state"]]
     parts = [
-        f"cortex {status['cortex_id']} · helexa {status['version']} · {status['state']} · "
-        f"up {duration_text(status['uptime_s'])}",
+        " · ".join([*about, f"up {duration_text(status['uptime_s'])}"]),
         sockets,
         f"requests: {requests['in_flight']} in flight, {requests['held']} held",
         "",

@@ -9,6 +9,7 @@ Status: 0 done · 1 failed · 2 wrong usage · 3 not found · 4 not allowed · 5
 
 import sys
 import traceback
+from dataclasses import dataclass
 from typing import Final
 
 import click
@@ -18,6 +19,15 @@ from helexa.util.errors import HelexaError, describe
 INTERRUPTED: Final = 130
 _FAILED: Final = 1
 _USAGE: Final = 2
+
+
+@dataclass(slots=True)
+class Telling:
+    """How the user wants errors to be told; the command line's options fill it in."""
+
+    debug: bool = False
+    color: bool | None = None
+    """None: where the stream is a terminal."""
 
 
 def exit_status_of(error: BaseException) -> int:
@@ -31,9 +41,9 @@ def exit_status_of(error: BaseException) -> int:
     return _FAILED
 
 
-def tell_error(error: BaseException, *, debug: bool) -> None:
+def tell_error(error: BaseException, telling: Telling) -> None:
     """Print an error on standard error in the one form, with a traceback where asked for."""
-    if debug:
+    if telling.debug:
         traceback.print_exception(error)
     if isinstance(error, click.exceptions.Abort | KeyboardInterrupt):
         click.echo("interrupted", err=True)
@@ -44,7 +54,8 @@ def tell_error(error: BaseException, *, debug: bool) -> None:
         sys.stderr.close()
     else:
         error_id, message, hint = _parts(error)
-        click.echo(f"{click.style(f'error[{error_id}]', fg='red')}: {message}", err=True)
+        label = click.style(f"error[{error_id}]", fg="red")
+        click.echo(f"{label}: {message}", err=True, color=telling.color)
         for line in hint.splitlines():
             click.echo(f"  hint: {line}", err=True)
 

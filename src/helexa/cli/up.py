@@ -108,7 +108,8 @@ async def _is_up_already(plan: "UpPlan", lock: "StackLock", output: str) -> bool
         facts = lock.facts()
         if facts is not None:
             _require_served(plan, facts)
-            _tell(facts, output, "helexa is up already; this is it:")
+            heading = "helexa is up already; this is it:"
+            _tell(facts, output, heading, "It is stopped by Ctrl-C where it was started.")
             return True
         if asyncio.get_running_loop().time() >= deadline_s:
             raise LimitError(
@@ -139,16 +140,15 @@ async def _serve(plan: "UpPlan", stack: "Stack", lock: "StackLock", output: str)
     models = await stack.bring_up(after_crash=lock.found_remains)
     facts = facts_of(plan, models, stack.first_token_s)
     lock.tell(facts)
-    _tell(
-        facts, output, f"helexa is up: the first token was there after {stack.first_token_s:.1f} s"
-    )
+    heading = f"helexa is up: the first token was there after {stack.first_token_s:.1f} s"
+    _tell(facts, output, heading, "Ctrl-C stops everything.")
     await stack.watch()
 
 
-def _tell(facts: dict[str, Any], output: str, heading: str) -> None:
+def _tell(facts: dict[str, Any], output: str, heading: str, ending: str) -> None:
     from helexa.cli.up_words import ready_text
 
-    click.echo(json.dumps(facts) if output == "json" else ready_text(facts, heading))
+    click.echo(json.dumps(facts) if output == "json" else ready_text(facts, heading, ending))
 
 
 class _Signals:

@@ -26,7 +26,9 @@ class StackLock:
     def take(self) -> bool:
         """Take the lock if nobody has it; return whether it is ours now."""
         make_private(self._folder)
-        file = (self._folder / "lock").open("ab")
+        path = self._folder / "lock"
+        path.touch(mode=0o600)
+        file = path.open("ab")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

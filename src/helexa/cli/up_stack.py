@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -130,9 +131,7 @@ class Stack:
     async def _start(self, name: str, settings_file: str, drain_s: float) -> None:
         output = LoggedOutput(self._plan.folder / f"{name}.log", mirror=self._verbose)
         argv = (sys.executable, "-m", "helexa", name, "--config", settings_file)
-        process = await self._spawner.start_service(
-            argv, process_environment(), self._plan.folder, output
-        )
+        process = await self._spawner.start_service(argv, process_environment(), Path.cwd(), output)
         self._services.append(Service(name, process, output, drain_s))
 
     async def _until(
@@ -194,9 +193,12 @@ async def _answers(session: aiohttp.ClientSession, path: str) -> bool:
 class _Loaded:
     """Asks whether a model is loaded; gives up when it stays failed."""
 
-    def __init__(self, session: aiohttp.ClientSession, model: str) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, model: str, failed_for_s: float = FAILED_FOR_S
+    ) -> None:
         self._session = session
         self._model = model
+        self._failed_for_s = failed_for_s
         self._failed_since_s: float | None = None
 
     async def holds(self) -> bool:
@@ -208,7 +210,7 @@ class _Loaded:
             self._failed_since_s = None
         elif self._failed_since_s is None:
             self._failed_since_s = now_s
-        elif now_s - self._failed_since_s > FAILED_FOR_S:
+        elif now_s - self._failed_since_s >= self._failed_for_s:
             await _first_answer(self._session, self._model)
         return entry.get("state") == "loaded"
 

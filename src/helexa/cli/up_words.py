@@ -77,7 +77,7 @@ def _join_command(plan: UpPlan) -> str:
     )
 
 
-def ready_text(facts: Mapping[str, Any], heading: str) -> str:
+def ready_text(facts: Mapping[str, Any], heading: str, ending: str) -> str:
     """Return the words for a stack that serves. Snippets start at the margin, to be copied."""
     models: Mapping[str, str] = facts["models"]
     chosen = next((name for name, use in models.items() if use == "chat"), next(iter(models)))
@@ -101,7 +101,7 @@ helexa chat{_chat_flags(facts)}
 helexa status{_status_flags(facts)}
 
 {_join_text(facts)}
-Ctrl-C stops everything.
+{ending}
 """
 
 

@@ -12,7 +12,7 @@ from helexa.config.neuron import NeuronConfig
 
 _INTRODUCTION: Final = """# Settings
 
-This page is printed by `helexa config reference`; do not edit it by hand.
+This page is written by `make docs`; do not edit it by hand. `helexa config reference` prints it.
 
 Each value comes from the last of these layers that sets it:
 

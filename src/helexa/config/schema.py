@@ -35,4 +35,5 @@ def json_schema(kind: str) -> dict[str, Any]:
     required = [name for name in schema.pop("required", []) if name not in _FROM_THE_MACHINE]
     if required:
         schema["required"] = required
-    return {"$schema": _Generator.schema_dialect, "title": f"helexa {kind}", **schema}
+    schema |= {"$schema": _Generator.schema_dialect, "title": f"helexa {kind}"}
+    return schema

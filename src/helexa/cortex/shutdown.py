@@ -35,7 +35,7 @@ class StopRequest:
         loop = asyncio.get_running_loop()
         taken: list[signal.Signals] = []
         for each in SIGNALS:
-            with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
+            with contextlib.suppress(ValueError, RuntimeError):
                 loop.add_signal_handler(each, self.ask, each.name)
                 taken.append(each)
         try:

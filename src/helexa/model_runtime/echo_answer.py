@@ -97,7 +97,7 @@ def read_prompt(body: bytes, faults: Faults) -> Prompt | str:
     continues = bool(texts) and request.messages[-1].get("role") == "assistant"
     inputs = _inputs_of(request.input)
     return Prompt(
-        text=" ".join((*texts, _text_of(request.prompt), *inputs)),
+        text=" ".join(filter(None, (*texts, _text_of(request.prompt), *inputs))),
         prefix=texts[-1] if continues else "",
         tokens=min(max(faults.default_tokens if bound is None else bound, 0), TOKENS_MAX),
         bounded=bound is not None,

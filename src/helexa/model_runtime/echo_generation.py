@@ -82,6 +82,7 @@ class Generation:
         self._first_s = 0.0
         self._sent = 0
         self._ended = False
+        self._paused = False
 
     def start(self) -> None:
         """Begin: the head at once, the first token after its delay."""
@@ -95,12 +96,14 @@ class Generation:
 
     def pause(self) -> None:
         """Stop until `resume`."""
+        self._paused = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def resume(self) -> None:
         """Go on where it stopped; tokens that fell due meanwhile come at once."""
+        self._paused = False
         if self._timer is None and not self._ended:
             self._timer = self._loop.call_at(self._first_s, self._step)
 
@@ -125,7 +128,7 @@ class Generation:
             self._strike()
         elif self._sent >= answer.tokens:
             self._finish()
-        elif not self._ended and self._timer is None:
+        elif not (self._ended or self._paused):  # what was just written may have paused us
             self._timer = self._next()
 
     def _due(self, tokens: int) -> int:

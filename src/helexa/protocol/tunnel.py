@@ -30,6 +30,7 @@ whole messages does not need.
 
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from helexa.protocol.tunnel_frames import (
     BACKLOG_LOW_BYTES,
@@ -51,12 +52,14 @@ from helexa.protocol.tunnel_frames import (
     StreamHandler,
     TunnelError,
     pack_header,
+    pack_opening,
     unpack_header,
 )
 from helexa.protocol.tunnel_stream import Stream
 
 __all__ = ["Stream", "StreamHandler", "Tunnel", "TunnelError"]
 
+_TO_HANDLER: Final = frozenset({DATA, HEAD, END})
 Accept = Callable[[Stream, bytes], StreamHandler]
 
 
@@ -99,13 +102,14 @@ class Tunnel:
         stream = Stream(self, number)
         stream.handler = handler
         self._streams[number] = stream
-        lead = U16.pack(len(head)) + head
-        if len(lead) + len(body) <= TURN_BYTES:
+        head_bytes = len(head)
+        if head_bytes + len(body) <= TURN_BYTES:
             stream._credit -= len(body)
             stream._ending = True
-            self._put(WHOLE, number, lead + body)
+            lead = pack_opening(WHOLE, number, 2 + head_bytes + len(body), head_bytes)
+            self._say(lead + head + body)
         else:
-            self._put(OPEN, number, lead)
+            self._put(OPEN, number, U16.pack(head_bytes) + head)
             stream.send_data(body)
             stream.send_end()
         return stream
@@ -125,12 +129,26 @@ class Tunnel:
                     f"a frame of {size} bytes in a message with {length - offset} left"
                 )
             stream = streams.get(number)
-            if kind == DATA and stream is not None:
-                stream._receivable -= size
-                if stream._receivable < 0:
-                    raise TunnelError(f"stream {number} was sent more than its window")
+            if stream is not None and kind in _TO_HANDLER:
+                payload = message[offset:end]
                 try:
-                    stream.handler.on_data(message[offset:end])
+                    if kind == DATA:
+                        stream._receivable -= size
+                        if stream._receivable < 0:
+                            raise TunnelError(f"stream {number} was sent more than its window")
+                        stream.handler.on_data(payload)
+                    elif kind == END:
+                        if not self.accepts:
+                            stream.over = True
+                            stream._queue = None
+                            del streams[number]
+                        stream.handler.on_end(payload)
+                    elif self.accepts:
+                        raise TunnelError("a head was sent towards the end that sends them")
+                    else:
+                        stream.handler.on_head(payload)
+                except TunnelError:
+                    raise
                 except Exception as error:  # noqa: BLE001  one stream's fault must not end the others
                     self._handler_failed(stream, error)
             elif kind in {OPEN, WHOLE}:
@@ -144,9 +162,15 @@ class Tunnel:
     def take(self, limit_bytes: int = MESSAGE_BYTES) -> bytes:
         """Return the next message to send, b"" when there is nothing; call it again until then."""
         out, size = self._out, self._out_bytes
-        writable: list[Stream] = []
         if size > limit_bytes:
             return self._take_part(limit_bytes)
+        if not self._turns:
+            if not out:
+                self._asleep = True
+                return b""
+            self._out, self._out_bytes = [], 0
+            return out[0] if len(out) == 1 else b"".join(out)
+        writable: list[Stream] = []
         turns = self._turns
         while turns and size < limit_bytes:
             stream = turns.popleft()
@@ -209,13 +233,7 @@ class Tunnel:
             self._handler_failed(stream, error)
 
     def _control(self, kind: int, stream: Stream, payload: bytes) -> None:
-        if kind == HEAD and not self.accepts:
-            self._call(stream, stream.handler.on_head, payload)
-        elif kind == END:
-            if not self.accepts:
-                self._forget(stream)
-            self._call(stream, stream.handler.on_end, payload)
-        elif kind == RESET:
+        if kind == RESET:
             self._forget(stream)
             self._call(stream, stream.handler.on_reset, payload)
         elif kind == WINDOW:
@@ -248,10 +266,11 @@ class Tunnel:
     def _put(self, kind: int, number: int, payload: bytes) -> None:
         if self.closed:
             return
-        size = len(payload)
-        self._out.append(pack_header(kind, number, size))
-        self._out.append(payload)
-        self._out_bytes += HEADER_BYTES + size
+        self._say(pack_header(kind, number, len(payload)) + payload)
+
+    def _say(self, frame: bytes) -> None:
+        self._out.append(frame)
+        self._out_bytes += len(frame)
         if self._asleep:
             self._asleep = False
             self._wake()
@@ -268,8 +287,8 @@ class Tunnel:
         size = count = 0
         out = self._out
         while size < limit_bytes and count < len(out):
-            size += len(out[count]) + len(out[count + 1])
-            count += 2
+            size += len(out[count])
+            count += 1
         self._out = out[count:]
         self._out_bytes -= size
         return b"".join(out[:count])

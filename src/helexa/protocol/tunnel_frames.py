@@ -29,6 +29,8 @@ U16: Final = Struct(">H")
 U32: Final = Struct(">I")
 HEADER_BYTES: Final = HEADER.size
 pack_header = HEADER.pack
+pack_opening = Struct(">BIHH").pack
+"""A frame header and the length of the head that opens its payload."""
 unpack_header = HEADER.unpack_from
 
 

@@ -157,8 +157,7 @@ class Stream:
             if kind == DATA:
                 self._credit -= size
             self.backlog_bytes -= size
-            out.append(pack_header(kind, self.id, size))
-            out.append(payload)
+            out.append(pack_header(kind, self.id, size) + payload)
             moved += HEADER_BYTES + size
             if kind == END and self._tunnel.accepts:
                 self._tunnel._forget(self)

@@ -200,8 +200,8 @@ class PrometheusMetrics:
         if values not in family.series:
             if len(family.series) >= SERIES_MAX:
                 values = tuple("other" for _ in labels)
-            family.series.setdefault(values, new())
-        return family.series[values]  # type: ignore[return-value]  # one kind per family
+            family.series.setdefault(values, new())  # type: ignore[arg-type]  # one kind per family
+        return family.series[values]  # type: ignore[return-value]
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family (called by prometheus_client)."""

@@ -257,6 +257,7 @@ async def test_nonsense_in_json_is_answered_with_a_fault(body: bytes) -> None:
         assert plane.neuron_state("n1") == "connected"
 
 
+@pytest.mark.slow
 async def test_ten_thousand_malformed_frames_harm_nobody_else() -> None:
     """Mutated frames, on as many connections as it takes; the other neuron misses nothing."""
     rng = random.Random(21)

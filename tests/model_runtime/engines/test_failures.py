@@ -73,6 +73,11 @@ def test_an_error_text_and_a_detail_are_messages_too():
     assert len(failure_of(400, json.dumps({"error": "x" * 9999}).encode()).message) == 1000
 
 
+@pytest.mark.parametrize("status", [204, 302])
+def test_what_is_neither_an_answer_nor_an_error_is_garbage(status):
+    assert failure_of(status, b"").code is ErrorCode.ENGINE_GARBAGE
+
+
 def test_an_error_event_carries_its_status():
     told = b'{"error":{"code":400,"message":"\'x\' is bad","type":"invalid_request_error"}}'
     assert failure_of_event(told).blames_engine is False

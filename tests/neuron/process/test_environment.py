@@ -17,7 +17,8 @@ def test_an_engine_gets_a_fixed_path_a_private_home_and_what_it_asked_for(tmp_pa
 @pytest.mark.parametrize(
     "name",
     ["LD_PRELOAD", "LD_AUDIT", "LLAMA_ARG_TOOLS", "llama_arg_tools", "GGML_BACKEND_PATH",
-     "PYTHONPATH", "PYTHONSTARTUP", "PATH", "HOME", "IFS", "HELEXA_ENGINE", "A=B", "A B", "9A", "Ä"],
+     "PYTHONPATH", "PYTHONSTARTUP", "PATH", "HOME", "IFS", "HELEXA_ENGINE", "A=B", "A B", "9A",
+     "Ä", ""],
 )  # fmt: skip
 def test_names_that_can_run_code_are_refused(tmp_path, name):
     """S01: by environment."""

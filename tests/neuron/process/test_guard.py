@@ -64,13 +64,16 @@ class RunningGuard:
     """A guard under test, killed with all it runs when the test ends."""
 
     def __init__(self, order: str) -> None:
+        stray = os.open("/dev/null", os.O_RDONLY)
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(GUARD_PATH)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={},
+            pass_fds=(stray,),  # a careless parent's; no program may see it
         )
+        os.close(stray)
         self.say(order)
 
     def say(self, line: str) -> None:
@@ -172,9 +175,9 @@ def test_the_program_inherits_nothing_but_what_it_is_given(tmp_path, run_guard):
     script = (
         "import os, json, resource\n"
         "status = open('/proc/self/status').read()\n"
-        "probe = os.open('.', os.O_RDONLY)\n"
         "print(json.dumps({\n"
-        " 'env': dict(os.environ), 'fds': probe, 'umask': os.umask(0),\n"
+        " 'env': dict(os.environ), 'umask': os.umask(0),\n"
+        " 'fds': sorted(map(int, os.listdir('/proc/self/fd'))),\n"
         " 'own': os.getpid() == os.getsid(0) == os.getpgid(0),\n"
         " 'nnp': 'NoNewPrivs:\\t1' in status, 'cwd': os.getcwd(),\n"
         " 'core': resource.getrlimit(resource.RLIMIT_CORE),\n"
@@ -186,7 +189,7 @@ def test_the_program_inherits_nothing_but_what_it_is_given(tmp_path, run_guard):
     found = json.loads(guard.output_line())
     found["env"].pop("LC_CTYPE", None)  # Python itself sets it under the C locale
     assert found["env"] == {"ONLY": "this"}
-    assert found["fds"] == 3
+    assert found["fds"] == [0, 1, 2, 3]  # 3 is the listing itself
     assert found["umask"] == 0o077
     assert found["own"] is True
     assert found["nnp"] is True

@@ -105,7 +105,7 @@ def test_a_written_record_names_its_engine_and_is_private(tmp_path, engine):
 
 
 def test_orphans_of_a_killed_neuron_and_guard_are_found_by_the_next_one(tmp_path):
-    """kill -9 of neuron and guard together: the grandchild that left is reaped at the next start."""
+    """kill -9 of neuron and guard: the grandchild that left is reaped at the next start."""
     script = (
         "import asyncio, os, sys\n"
         "from pathlib import Path\n"

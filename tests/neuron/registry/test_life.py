@@ -26,7 +26,7 @@ def test_only_several_missed_checks_in_a_row_end_an_engine():
     found = script.send(missed)
     assert only(found, c.StopEngine).grace_s == 0.0
     assert only(found, c.CloseSeats)
-    assert "3 health checks failed in a row: no answer in time" == script.status().because
+    assert script.status().because == "3 health checks failed in a row: no answer in time"
 
 
 def test_a_condemned_engine_is_killed_and_started_anew():

@@ -4,7 +4,7 @@ from helexa.neuron.registry import commands as c
 from helexa.neuron.registry import events as e
 from helexa.protocol.lifecycle import ModelState
 from tests.fakes.engines import GIB
-from tests.fakes.registry import M, SOURCE, Script, answer, config, none_of, only
+from tests.fakes.registry import SOURCE, M, Script, answer, config, none_of, only
 
 
 def test_a_load_fetches_starts_probes_and_opens_seats():

@@ -77,6 +77,7 @@ class ControlServer:
             links=links,
             monotonic=clock.monotonic,
             logger=logger,
+            opened=self._opened,
             ended=self._ended,
             count_fault=self._count_fault,
         )
@@ -141,9 +142,7 @@ class ControlServer:
             return _refuse(401, "a valid join proof is needed")
         if len(self._sessions) >= self._limits.neurons_max:
             return _refuse(503, f"{self._limits.neurons_max} neurons are connected already")
-        session = NeuronSession(self._ports, found)
-        self._sessions[session] = self._clock.monotonic()
-        return session
+        return NeuronSession(self._ports, found)
 
     def _log_refusal(self, problem: JoinProblem) -> None:
         self._metrics.counter(
@@ -155,6 +154,9 @@ class ControlServer:
         if now - self._refused_logged_s >= 1.0:
             self._refused_logged_s = now
             self._logger.warning("join_refused", because=problem.value)
+
+    def _opened(self, session: NeuronSession) -> None:
+        self._sessions[session] = self._clock.monotonic()
 
     def _ended(self, session: NeuronSession) -> None:
         self._sessions.pop(session, None)

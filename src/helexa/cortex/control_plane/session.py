@@ -53,6 +53,7 @@ class SessionPorts:
     links: Links
     monotonic: Callable[[], float]
     logger: Any
+    opened: Callable[["NeuronSession"], None]
     ended: Callable[["NeuronSession"], None]
     count_fault: Callable[[str], None]
     """Told of each fault's code, for the metrics."""
@@ -77,7 +78,7 @@ class NeuronSession(WSListener):  # type: ignore[misc]  # picows has no usable t
         self._closing = False
         self._writable = True
         self._flush_due = False
-        self.connection = ports.links.add(self)
+        self.connection = 0
         self.heard_s = ports.monotonic()
         self.opened_s = self.heard_s
         self.paused_s: float | None = None
@@ -104,8 +105,13 @@ class NeuronSession(WSListener):  # type: ignore[misc]  # picows has no usable t
     # ── what picows calls ─────────────────────────────────────────────────────────────────────
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        """Keep the transport; nothing is said before the neuron's `register`."""
+        """Count as a connection from here on; nothing is said before the neuron's `register`.
+
+        A handshake that is broken off, or is no websocket's, never gets here.
+        """
         self._transport = transport
+        self.connection = self._ports.links.add(self)
+        self._ports.opened(self)
         transport.underlying_transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
@@ -116,9 +122,7 @@ class NeuronSession(WSListener):  # type: ignore[misc]  # picows has no usable t
         kind = frame.msg_type
         tunnel = self._tunnel
         if kind is _BINARY and tunnel is not None and frame.fin and not self._fragments:
-            if frame.rsv1 or frame.rsv2 or frame.rsv3:
-                self.close(WSCloseCode.PROTOCOL_ERROR, "a reserved bit is set")
-                return
+            # A reserved bit would mean an extension's coding, which the tunnel cannot read either.
             try:
                 tunnel.receive(frame.get_payload_as_bytes())
             except TunnelError as error:

@@ -5,7 +5,7 @@ those included that are only about to be loaded. So two loads that are decided i
 get the same bytes. The neuron checks again with what is free at that time, and may refuse.
 """
 
-import zlib
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -118,11 +118,7 @@ def place(
     fitting = [v for v in verdicts if v.fits]
     best = min(
         fitting,
-        key=lambda v: (
-            not v.known,
-            -v.free_bytes,
-            zlib.crc32(f"{config.id}@{v.neuron_id}".encode()),
-        ),
+        key=lambda v: (not v.known, -v.free_bytes, _mixed(config.id, v.neuron_id)),
         default=None,
     )
     return Placement(
@@ -130,6 +126,10 @@ def place(
         verdicts=tuple(verdicts),
         needs_bytes=needs.get(config.id, 0),
     )
+
+
+def _mixed(model_id: ModelId, neuron_id: NeuronId) -> bytes:
+    return hashlib.blake2b(f"{model_id}@{neuron_id}".encode(), digest_size=8).digest()
 
 
 def _judge(

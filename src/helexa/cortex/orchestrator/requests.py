@@ -1,7 +1,6 @@
 """What routing is asked and what it answers. Values only, pure."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import msgspec
 
@@ -25,7 +24,7 @@ class RoutingRequest(msgspec.Struct, frozen=True, gc=False):
     """The prompt has at least this many tokens; an estimate that errs low."""
 
 
-class Candidate(NamedTuple):
+class Candidate(msgspec.Struct, frozen=True, gc=False):
     """A replica with its load at the moment of the decision."""
 
     replica: Replica

@@ -94,7 +94,7 @@ def explain(request: RoutingRequest, snapshot: FleetSnapshot, sent: Sent) -> Exp
 
 
 def _candidates(model: ModelView, sent: Sent) -> list[Candidate]:
-    return [Candidate(r, sent(r), max(r.capability.seats, 1)) for r in model.replicas]
+    return [Candidate(r, sent(r), r.capability.seats or 1) for r in model.replicas]
 
 
 def _finding(request: RoutingRequest, candidate: Candidate) -> Finding:

@@ -6,6 +6,7 @@ scores all candidates at once, in their order: one call for the lot keeps routin
 
 import zlib
 from collections.abc import Callable
+from operator import add
 from typing import Final
 
 from helexa.cortex.orchestrator.requests import Candidate
@@ -36,10 +37,10 @@ SCORERS: Final[tuple[tuple[str, Scorer, float], ...]] = (
 
 def scores_of(candidates: list[Candidate]) -> list[float]:
     """Return each candidate's weighted sum of all scorers."""
-    totals = [0.0] * len(candidates)
+    totals: list[float] = []
     for _name, scorer, weight in SCORERS:
-        shares = scorer(candidates)
-        totals = [t + weight * share for t, share in zip(totals, shares, strict=True)]
+        shares = [weight * share for share in scorer(candidates)]
+        totals = list(map(add, totals, shares)) if totals else shares
     return totals
 
 
@@ -50,5 +51,4 @@ def best_of(candidates: list[Candidate], request_id: str) -> Candidate:
     best = [c for c, total in zip(candidates, totals, strict=True) if total == lowest]
     if len(best) == 1:
         return best[0]
-    key = zlib.crc32(request_id.encode())
-    return min(best, key=lambda c: zlib.crc32(c.replica.neuron_id.encode(), key))
+    return best[zlib.crc32(request_id.encode()) % len(best)]

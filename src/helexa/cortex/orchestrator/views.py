@@ -167,7 +167,9 @@ def _replica(neuron: NeuronView, instance: Instance) -> Replica:
         neuron_id=neuron.descriptor.id,
         epoch=neuron.descriptor.epoch,
         capability=status.capability or _UNKNOWN,
-        healthy=not neuron.health.problems and instance.shunned_until_s == 0.0,
+        # A neuron's problems are not a replica's: another model that failed there, or a state
+        # that could not be saved, keeps nobody from using the models that run.
+        healthy=instance.shunned_until_s == 0.0,
         suspect=neuron.suspect,
         active_requests=status.active_requests,
     )

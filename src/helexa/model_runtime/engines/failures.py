@@ -56,6 +56,8 @@ UNFINISHED: Final = Failure(ErrorCode.ENGINE_CRASH, "the engine stopped before i
 
 def failure_of(status: int, body: bytes) -> Failure:
     """Return what an engine's error means; `body` is its answer, of any form, bounded."""
+    if status < 400:
+        return GARBAGE  # neither an answer nor an error: a redirect, or a 204 to a question
     message, kind = _told(body[:ERROR_BODY_BYTES_MAX])
     if status < 500 or status == 501 or _CALLERS_FAULT.search(message):
         if _TOO_LONG.search(kind) or _TOO_LONG.search(message):

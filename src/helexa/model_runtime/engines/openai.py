@@ -61,7 +61,7 @@ _OPTIONS: Final = (
         name="parallel",
         kind="int",
         minimum=1,
-        maximum=4096,
+        maximum=1 << 16,
         default=SEATS_DEFAULT,
         text="Requests sent to the server at the same time.",
     ),
@@ -160,7 +160,7 @@ class OpenAi:
     def probe(self, config: ModelConfig, capability: ModelCapability) -> Probe:
         """Return one real request and no health route: nothing else is known to be there."""
         options = Options(_OPTIONS, config)
-        upstream = msgspec.structs.replace(config, id=_upstream_model(config, options))
+        upstream = msgspec.structs.replace(config, id=_upstream_model(config))
         standard = standard_probe(upstream, capability)
         path = (standard.canary_path or "").removeprefix("/v1")
         return Probe(
@@ -170,12 +170,16 @@ class OpenAi:
         )
 
     def call(self, inbound: InboundCall) -> OutboundCall | Failure:
-        """Return the caller's own body, with the name that the server knows the model by."""
-        options = Options(_OPTIONS, inbound.config)
-        path = f"{options.text('api_path') or ''}{_ROUTES[inbound.operation]}"
+        """Return the caller's own body, with the name that the server knows the model by.
+
+        The options were checked before the config was taken; here, on the path of every request,
+        they are only read.
+        """
+        options = inbound.config.options
+        path = f"{options.get('api_path', API_PATH_DEFAULT)}{_ROUTES[inbound.operation]}"
         try:
-            body = with_model(inbound.body, _upstream_model(inbound.config, options))
-            if options.flag("ask_usage") and inbound.stream and not inbound.include_usage:
+            body = with_model(inbound.body, _upstream_model(inbound.config))
+            if options.get("ask_usage") and inbound.stream and not inbound.include_usage:
                 fields = Body(body)
                 fields.set("stream_options", {"include_usage": True})
                 body = fields.encode()
@@ -191,18 +195,20 @@ def with_model(body: bytes, model: str) -> bytes:
     word occurs again in a message), the object is written anew from its fields' own bytes.
     """
     fields = Body(body)
-    if fields.get("model") == model:
+    named = fields.raw("model")
+    quoted = msgspec.json.encode(model)
+    if named is not None and bytes(named) == quoted:
         return body
     matches = list(_MODEL_FIELD.finditer(body)) if body.count(b'"model"') == 1 else []
-    if len(matches) == 1 and fields.raw("model") is not None:
+    if len(matches) == 1 and named is not None:
         start, end = matches[0].span(1)
-        return body[:start] + msgspec.json.encode(model) + body[end:]
+        return body[:start] + quoted + body[end:]
     fields.set("model", model)
     return fields.encode()
 
 
-def _upstream_model(config: ModelConfig, options: Options) -> str:
-    return options.text("upstream_model") or config.id
+def _upstream_model(config: ModelConfig) -> str:
+    return str(config.options.get("upstream_model") or config.id)
 
 
 def _endpoint_problem(endpoint: str) -> str:

@@ -83,7 +83,8 @@ class Admission:
             raise ValueError(f"ticket {ticket!r} is inside already")
         if self._closed is not None:
             return self._closed
-        if len(self._active) < self._seats and not self._waiting:
+        if len(self._active) < self._seats:
+            # Then nobody waits: every free seat was filled when it came free.
             self._active.add(ticket)
             return Admitted()
         if len(self._waiting) >= self._queue_max:

@@ -5,7 +5,7 @@ cancelled), so that the machine always knows what is under way.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from helexa.neuron.registry.events import FetchedWeights
 from helexa.protocol.control import ProvisioningResponse
@@ -21,7 +21,7 @@ class RunningModel:
     model_id: ModelId
     engine: str
     endpoint: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)  # the engine's key is in it
     config: ModelConfig
     capability: ModelCapability
     worker_id: str

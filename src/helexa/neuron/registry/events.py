@@ -118,7 +118,7 @@ class EngineSpawned:
     model_id: ModelId
     attempt: int
     endpoint: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     pid: int | None = None
     cause: str = ""
 

@@ -60,7 +60,9 @@ def _unload_loading(record: ModelRecord, turn: Turn, ground: Ground) -> None:
     cancel_fetch(record, turn)
     record.fetched = None
     if record.phase is Phase.FETCHING:
+        # Each step is told: a cortex holds a neuron to the lifecycle, too.
         record.enter(ModelState.UNLOADING, Phase.STOPPING)
+        turn.report(record)
         record.enter(ModelState.UNLOADED, Phase.IDLE)
         turn.report(record)
         rest(record, turn, ground)

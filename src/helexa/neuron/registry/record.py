@@ -96,8 +96,7 @@ class ModelRecord:
     def held_bytes(self) -> int:
         """Memory that is in use by this model, or promised to it."""
         sizes = [0]
-        promised = self.state is ModelState.LOADING and self.fetched is not None
-        if self.capability is not None and (promised or self.engine_attempt is not None):
+        if self.capability is not None and self.engine_attempt is not None:
             sizes.append(self.capability.memory_bytes or 0)
         if self.serving is not None:
             sizes.append(self.serving.capability.memory_bytes or 0)

@@ -228,7 +228,9 @@ class Supervisor:
 
     def _report(self, command: ReportStatus) -> None:
         status = self._with_load(command.status)
-        _log.info(
+        # Progress comes twice a second; it is for the cortex, not for the log.
+        tell = _log.info if status.progress is None else _log.debug
+        tell(
             "model",
             model_id=status.model_id,
             state=status.state.value,

@@ -51,7 +51,7 @@ class RunningProcess(Protocol):
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """Of the engine; also its process group."""
         ...
 
     @property

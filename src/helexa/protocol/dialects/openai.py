@@ -102,7 +102,7 @@ _input_item: Final = msgspec.json.Decoder(
 )
 
 
-class RequestHead(Struct, frozen=True):
+class RequestHead(Struct, frozen=True, gc=False):
     """What routing needs of a request; the body itself is passed on as it came."""
 
     operation: Operation
@@ -152,12 +152,10 @@ def _chat_head(chat: _Chat) -> RequestHead | Refusal:
         because = f"response_format: the schema has more than {SCHEMA_BYTES_MAX} bytes"
         return Refusal(ErrorCode.INVALID_REQUEST_BODY, because, param="response_format")
     beats = chat.max_completion_tokens
-    vision = any(
-        part.type == "image_url"
-        for message in chat.messages
-        if isinstance(message.content, list)
-        for part in message.content
-    )
+    vision = False
+    for message in chat.messages:
+        if type(message.content) is list and not vision:
+            vision = any(part.type == "image_url" for part in message.content)
     options = chat.stream_options
     return RequestHead(
         Operation.CHAT,

@@ -26,6 +26,7 @@ from helexa.cortex.gateway.edge.answering import (
 from helexa.cortex.gateway.edge.body import ChunkedBody, DeclaredBody, over_limit
 from helexa.cortex.gateway.edge.exchange import Exchange
 from helexa.cortex.gateway.edge.head import CHUNKED
+from helexa.cortex.gateway.edge.memo import HeadMemo
 from helexa.cortex.gateway.edge.service import Service
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.ids import is_request_id
@@ -39,12 +40,13 @@ thousands of small ones at once does not hold up everybody else."""
 class Connection(Answering):
     """Created for each accepted socket; lives until `connection_lost`."""
 
-    __slots__ = ("_pumping", "_scanned")
+    __slots__ = ("_memo", "_pumping", "_scanned")
 
     def __init__(self, service: Service, peer: str, *, secure: bool) -> None:
         super().__init__(service, peer, secure=secure)
         self._pumping = False
         """Requests are being taken from data further up the stack."""
+        self._memo = HeadMemo()
         self._scanned = 0
         """Bytes of the held part of a head that were looked at."""
 
@@ -153,10 +155,14 @@ class Connection(Answering):
             return self._await_head(data, offset)
         self._scanned = 0
         reader = service.reader
+        refusal: Refusal | None = None
+        head = bytes(data[offset:end])
         if end - offset > service.limits.head_bytes_max:
-            refusal: Refusal | None = grammar.head_too_large(service.limits)
-        else:
-            refusal = reader.read(bytes(data[offset:end]))
+            refusal = grammar.head_too_large(service.limits)
+        elif not self._memo.recall(head, reader):
+            refusal = reader.read(head)
+            if refusal is None:
+                self._memo.remember(head, reader)
         if refusal is not None:
             self._refuse_unread(None, refusal)
             return len(data)

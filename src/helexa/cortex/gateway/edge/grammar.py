@@ -66,7 +66,8 @@ def problem_of_part(part: bytes | bytearray, seen: int, limits: Limits) -> Refus
     if found is not None:
         return bad_request(_told(found.group()))
     size = len(part)
-    if size > limits.request_line_bytes_max and part.find(b"\r\n", 0, size) < 0:
+    line_end = limits.request_line_bytes_max + 2
+    if size >= line_end and part.find(b"\r\n", 0, line_end) < 0:
         return line_too_long(limits)
     if size > limits.head_bytes_max:
         return head_too_large(limits)

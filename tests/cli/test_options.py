@@ -1,0 +1,18 @@
+"""Flags as settings."""
+
+from helexa.cli.options import CORTEX_FLAGS, NEURON_FLAGS, given_flags
+from helexa.config.load import Flag
+
+
+def test_only_flags_that_were_given_become_settings() -> None:
+    values = {"gateway_socket": ":80", "log_level": None, "orchestrator_socket": "off"}
+    assert given_flags(CORTEX_FLAGS, values) == {
+        ("gateway", "socket"): Flag(":80", "--gateway-socket"),
+        ("admin", "socket"): Flag("off", "--orchestrator-socket"),
+    }
+
+
+def test_a_switch_is_given_or_left_to_the_file() -> None:
+    assert given_flags(NEURON_FLAGS, {"allow_cleartext": None}) == {}
+    given = given_flags(NEURON_FLAGS, {"allow_cleartext": True})
+    assert given["allow_cleartext",].value is True

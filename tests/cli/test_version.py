@@ -1,0 +1,14 @@
+"""`helexa version`."""
+
+import json
+
+import helexa as package
+from helexa.protocol.version import VERSION
+from tests.cli.conftest import Helexa
+
+
+def test_the_version_is_told_to_people_and_programs(helexa: Helexa) -> None:
+    told = json.loads(helexa("version", "-o", "json").out)
+    assert told["helexa"] == package.__version__
+    assert told["protocol"] == VERSION
+    assert helexa("version").out.startswith(f"helexa {package.__version__} (protocol {VERSION}, ")

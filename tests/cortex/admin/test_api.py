@@ -1,0 +1,125 @@
+"""The admin API over its ASGI app: shapes that tools depend on."""
+
+import json
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from helexa.cortex.admin.api import AdminFacts, JoinInfo, admin_app
+from helexa.cortex.mesh import MeshView
+from helexa.cortex.orchestrator.snapshot import FleetSnapshot
+from tests.fakes.fleet import fleet, joined, model, register, status
+
+
+def snapshot() -> FleetSnapshot:
+    state = fleet(model("m", aliases=("mm",)), model("down", engine="vllm"))
+    state.apply([joined(1, register("n1", status(model("m"))))], 90.0)
+    return state.snapshot(90.0)
+
+
+def client(**changes: Any) -> TestClient:
+    facts: dict[str, Any] = {
+        "snapshot": snapshot,
+        "monotonic": lambda: 100.0,
+        "in_flight": lambda _replica: 2,
+        "requests": lambda: {"in_flight": 2, "held": 1},
+        "draining": lambda: False,
+        "metrics": lambda: b"helexa_x 1\n",
+        "mesh": MeshView("local"),
+        "join": JoinInfo("ws://box:9040", token_needed=True, token_file="/etc/helexa/token"),
+        "sockets": {"gateway": "127.0.0.1:8080"},
+        "cortex_id": "cortex-1",
+        "version": "0.1.0",
+        "started_s": 40.0,
+    }
+    return TestClient(admin_app(AdminFacts(**(facts | changes))))
+
+
+def test_status_is_one_screen() -> None:
+    """R5.5, R5.6, R5.7."""
+    body = client().get("/api/v1/status").json()
+    assert body["state"] == "running"
+    assert body["uptime_s"] == 60.0
+    assert body["healthy"] is False
+    assert any("down" in problem for problem in body["problems"])
+    assert body["requests"] == {"in_flight": 2, "held": 1}
+    assert [n["id"] for n in body["neurons"]] == ["n1"]
+    assert {m["id"]: m["state"] for m in body["models"]} == {"m": "loaded", "down": "failed"}
+    assert body["mesh"] == {"operator": "local", "peers": []}
+
+
+def test_a_draining_cortex_says_so() -> None:
+    body = client(draining=lambda: True).get("/api/v1/status").json()
+    assert (body["state"], body["healthy"]) == ("draining", False)
+
+
+def test_models_and_neurons_have_their_own_routes() -> None:
+    assert client().get("/api/v1/models").json()["models"][1]["aliases"] == ["mm"]
+    assert client().get("/api/v1/neurons").json()["neurons"][0]["state"] == "connected"
+
+
+def test_a_route_is_explained() -> None:
+    body = client().get("/api/v1/explain", params={"model": "mm"}).json()
+    assert (body["model"], body["chosen"]) == ("m", "n1")
+    (candidate,) = body["candidates"]
+    assert candidate["eligible"]
+    assert candidate["scores"]["expected_load"] == 0.5
+    assert body["placement"]["neurons"][0]["neuron"] == "n1"
+
+
+def test_a_refusal_is_explained() -> None:
+    body = client().get("/api/v1/explain", params={"model": "down"}).json()
+    assert body["chosen"] is None
+    assert "does not allow engine vllm" in body["because"]
+    assert "does not allow engine vllm" in body["placement"]["because"]
+    wrong = client().get("/api/v1/explain", params={"model": "m", "operation": "embeddings"})
+    assert "cannot do embeddings" in wrong.json()["because"]
+    assert client().get("/api/v1/explain", params={"model": "nope"}).status_code == 404
+
+
+def test_an_unknown_operation_is_the_callers_mistake() -> None:
+    answer = client().get("/api/v1/explain", params={"model": "m", "operation": "fly"})
+    assert answer.status_code == 400
+    assert "chat, completion, embeddings" in answer.json()["error"]["message"]
+
+
+def test_joining_is_told_as_a_command_without_the_token() -> None:
+    body = client().get("/api/v1/join").json()
+    assert body["command"] == (
+        "helexa neuron --cortex-control-endpoint ws://box:9040"
+        " --join-token-file join-token --allow-cleartext"
+    )
+    assert "/etc/helexa/token" not in body["command"], "that path is on this machine"
+    encrypted = JoinInfo("wss://box:9040", token_needed=False)
+    assert encrypted.command() == "helexa neuron --cortex-control-endpoint wss://box:9040"
+    assert JoinInfo("", token_needed=False).command() == ""
+
+
+def test_metrics_are_text_or_a_404_where_they_are_off() -> None:
+    answer = client().get("/metrics")
+    assert answer.text == "helexa_x 1\n"
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert client(metrics=None).get("/metrics").status_code == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_nothing_can_be_changed(method: str) -> None:
+    for path in ("/api/v1/status", "/api/v1/models", "/api/v1/join", "/health"):
+        answer = client().request(method, path)
+        assert answer.status_code == 405
+        assert "GET" in answer.headers["allow"]
+        assert answer.json()["error"]["code"] == "method_not_allowed"
+
+
+def test_unknown_paths_are_json_404() -> None:
+    answer = client().get("/api/v2/x")
+    assert answer.status_code == 404
+    assert json.loads(answer.text)["error"]["code"] == "route_not_found"
+
+
+def test_answers_are_not_cached_and_not_sniffed() -> None:
+    headers = client().get("/api/v1/status").headers
+    assert headers["cache-control"] == "no-store"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert "access-control-allow-origin" not in headers

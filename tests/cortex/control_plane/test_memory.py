@@ -1,0 +1,85 @@
+"""The fleet's memory: what is kept, and what a bad disk costs."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from helexa.cortex.control_plane.memory import (
+    FILE_NAME,
+    FleetMemory,
+    MemoryKeeper,
+    events_of,
+    memory_of,
+)
+from helexa.cortex.orchestrator.provisioner import reconcile
+from helexa.cortex.orchestrator.snapshot import FleetSnapshot
+from helexa.protocol.lifecycle import ModelState
+from tests.fakes.control_plane import recording_logger
+from tests.fakes.fleet import fleet, joined, model, register, status
+
+
+def snapshot_with(*models: Any) -> FleetSnapshot:
+    state = fleet()
+    state.apply([joined(1, register("n1", *models))], 0.0)
+    return state.snapshot(0.0)
+
+
+def test_only_what_is_up_is_remembered() -> None:
+    loaded = status(model("a"), active_requests=7)
+    memory = memory_of(snapshot_with(loaded, status(model("b"), ModelState.UNLOADED)))
+    (neuron,) = memory.neurons
+    assert [s.model_id for s in neuron.models] == ["a"]
+    assert neuron.models[0].active_requests == 0, "passing figures are not kept"
+
+
+def test_what_this_cortex_put_there_is_remembered_as_its_own() -> None:
+    state = fleet(model())
+    state.apply([joined(1, register("n1", status(model(), ModelState.UNLOADED)))], 0.0)
+    state.issue(reconcile(state.snapshot(0.0), 0.0), 0.0)
+    assert memory_of(state.snapshot(0.0)).neurons[0].owned == ("m",)
+
+
+def test_a_remembered_fleet_comes_back_as_events() -> None:
+    memory = memory_of(snapshot_with(status(model())))
+    again = msgspec.json.decode(msgspec.json.encode(memory), type=FleetMemory)
+    (event,) = events_of(again)
+    assert event.neuron.id == "n1"
+    assert event.models[0].config == model()
+
+
+async def test_the_memory_survives_a_restart(tmp_path: Path) -> None:
+    log: list[dict[str, Any]] = []
+    keeper = MemoryKeeper(tmp_path, recording_logger(log))
+    assert keeper.load() == []
+    keeper.note(snapshot_with(status(model())))
+    await keeper.flush()
+    (event,) = MemoryKeeper(tmp_path, recording_logger(log)).load()
+    assert event.neuron.id == "n1"
+
+
+async def test_an_unchanged_fleet_is_not_written_again(tmp_path: Path) -> None:
+    keeper = MemoryKeeper(tmp_path, recording_logger([]))
+    keeper.load()
+    keeper.note(snapshot_with(status(model())))
+    await keeper.flush()
+    (tmp_path / FILE_NAME).unlink()
+    keeper.note(snapshot_with(status(model(), active_requests=3)))
+    await keeper.flush()
+    assert not (tmp_path / FILE_NAME).exists()
+
+
+async def test_a_damaged_memory_is_set_aside_and_said(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_bytes(b"{damaged")
+    log: list[dict[str, Any]] = []
+    assert MemoryKeeper(tmp_path, recording_logger(log)).load() == []
+    assert any(line["event"] == "fleet_memory_not_used" for line in log)
+
+
+async def test_a_disk_that_refuses_costs_the_memory_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "blocked").write_bytes(b"a file where a folder should be")
+    log: list[dict[str, Any]] = []
+    keeper = MemoryKeeper(tmp_path / "blocked", recording_logger(log))
+    keeper.note(snapshot_with(status(model())))
+    await keeper.flush()
+    assert any(line["event"] == "fleet_memory_not_saved" for line in log)

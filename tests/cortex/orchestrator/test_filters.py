@@ -1,0 +1,68 @@
+"""The filters as a list: order, names, and that none lets through what another needs."""
+
+import msgspec
+import pytest
+
+from helexa.cortex.orchestrator.filters import FILTERS, supports
+from helexa.cortex.orchestrator.requests import Candidate, RoutingRequest
+from helexa.cortex.orchestrator.snapshot import Replica
+from helexa.protocol.ids import ModelId, NeuronId
+from helexa.protocol.model import ModelCapability
+from helexa.protocol.workload import Operation, WorkloadClass
+from tests.fakes.fleet import CHAT, EMBEDDINGS
+
+BY_NAME = {each.name: each for each in FILTERS}
+
+
+def candidate(
+    capability: ModelCapability = CHAT, in_flight: int = 0, **fields: object
+) -> Candidate:
+    replica = Replica(ModelId("m"), NeuronId("n1"), 1, capability, **fields)  # type: ignore[arg-type]
+    return Candidate(replica, in_flight, capability.seats)
+
+
+def request(**fields: object) -> RoutingRequest:
+    given = {
+        "request_id": "r",
+        "operation": Operation.CHAT,
+        "workload_class": WorkloadClass.CHAT_INTERACTIVE,
+    }
+    return RoutingRequest(**(given | fields))  # type: ignore[arg-type]
+
+
+def test_lasting_reasons_come_before_passing_ones() -> None:
+    assert [each.name for each in FILTERS] == [
+        "capability", "context", "untried", "health", "seats",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "bad"),
+    [
+        ("capability", request(), candidate(EMBEDDINGS)),
+        ("context", request(prompt_tokens_min=5000), candidate()),
+        ("untried", request(excluded=(candidate().replica,)), candidate()),
+        ("health", request(), candidate(healthy=False)),
+        ("health", request(), candidate(suspect=True)),
+        ("seats", request(), candidate(in_flight=1000)),
+    ],
+)
+def test_each_filter_removes_its_case_and_says_why(
+    name: str, asked: RoutingRequest, bad: Candidate
+) -> None:
+    each = BY_NAME[name]
+    good = candidate(ModelCapability(workloads=CHAT.workloads, seats=4, context_tokens=9999))
+    elsewhere = Replica(ModelId("m"), NeuronId("n2"), 1, good.replica.capability)
+    good = msgspec.structs.replace(good, replica=elsewhere)
+    assert each.keep(asked, [bad, good]) == [good]
+    assert each.because(asked, bad)
+
+
+def test_a_neuron_that_came_back_as_a_new_process_was_not_tried() -> None:
+    asked = request(excluded=(candidate().replica,))
+    again = Candidate(Replica(ModelId("m"), NeuronId("n1"), 2, CHAT), 0, 4)
+    assert BY_NAME["untried"].keep(asked, [again]) == [again]
+
+
+def test_a_model_that_does_not_tell_what_it_does_is_given_a_try() -> None:
+    assert supports(request(), ModelCapability())

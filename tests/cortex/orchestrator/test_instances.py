@@ -1,0 +1,120 @@
+"""One model on one neuron, step by step."""
+
+from helexa.cortex.orchestrator.instances import (
+    answered,
+    expired,
+    issued,
+    reported,
+    request_ended,
+    undelivered,
+)
+from helexa.cortex.orchestrator.policy import ACCEPTED_S, OWN_RETRY_MARGIN_S, FleetPolicy
+from helexa.cortex.orchestrator.snapshot import Instance
+from helexa.protocol.control import LoadModel, ProvisioningResponse, UnloadModel, UpsertModelConfig
+from helexa.protocol.ids import CommandId, ModelId
+from helexa.protocol.lifecycle import ModelState
+from helexa.protocol.model import ModelStatus
+from tests.fakes.fleet import CHAT, model, status
+
+POLICY = FleetPolicy()
+C1, M = CommandId("c1"), ModelId("m")
+LOAD = LoadModel(model_id=M)
+
+
+def says(accepted: bool = True, command_id: CommandId = C1) -> ProvisioningResponse:
+    return ProvisioningResponse(command_id=command_id, model_id=M, accepted=accepted, because="no")
+
+
+def test_a_command_waits_for_its_answer_until_a_deadline() -> None:
+    told = issued(Instance(), C1, LOAD, 5.0, 10.0)
+    assert told.pending is not None
+    assert expired(told, 14.9).pending is not None
+    assert expired(told, 15.0).pending is None
+
+
+def test_an_accepted_config_is_known() -> None:
+    told = issued(Instance(), C1, UpsertModelConfig(config=model()), 0.0, 10.0)
+    after = answered(told, says(), 1.0, POLICY)
+    assert after.pending is None
+    assert after.known_digest == model().digest()
+
+
+def test_a_heartbeat_does_not_undo_an_accepted_config() -> None:
+    """The status tells the digest of what runs, which is older."""
+    newer = model("m", options={"rate": 2})
+    running = reported(Instance(), status(model()), 0.0, POLICY)
+    told = issued(running, C1, UpsertModelConfig(config=newer), 0.0, 10.0)
+    after = answered(told, says(), 1.0, POLICY)
+    bare = ModelStatus(model_id=M, state=ModelState.LOADED, config_digest=model().digest())
+    assert reported(after, bare, 2.0, POLICY).known_digest == newer.digest()
+
+
+def test_an_accepted_load_is_under_way_until_it_shows() -> None:
+    told = issued(Instance(), C1, LOAD, 0.0, 10.0)
+    after = answered(told, says(), 1.0, POLICY)
+    assert after.pending is not None
+    assert after.pending.deadline_s == 1.0 + ACCEPTED_S
+    assert reported(after, status(model(), ModelState.LOADING), 2.0, POLICY).pending is None
+
+
+def test_a_failure_reported_before_the_load_arrived_does_not_end_it() -> None:
+    told = issued(Instance(), C1, LOAD, 0.0, 10.0)
+    assert reported(told, status(model(), ModelState.FAILED), 1.0, POLICY).pending is not None
+
+
+def test_an_accepted_unload_ends_when_it_shows() -> None:
+    told = issued(Instance(), C1, UnloadModel(model_id=M), 0.0, 10.0)
+    after = answered(told, says(), 1.0, POLICY)
+    assert reported(after, status(model(), ModelState.UNLOADING), 2.0, POLICY).pending is None
+
+
+def test_refusals_back_off_and_a_success_forgets_them() -> None:
+    instance = Instance()
+    for expected in (2.0, 4.0, 8.0):
+        told = issued(instance, C1, LOAD, 100.0, 10.0)
+        instance = answered(told, says(accepted=False), 100.0, POLICY)
+        assert instance.not_before_s == 100.0 + expected
+    instance = reported(instance, status(model(), ModelState.LOADING), 101.0, POLICY)
+    assert (instance.refusals, instance.not_before_s, instance.because) == (0, 0.0, "")
+
+
+def test_an_undelivered_command_leaves_a_short_wait() -> None:
+    told = issued(Instance(), C1, LOAD, 0.0, 10.0)
+    after = undelivered(told, C1, 5.0, POLICY)
+    assert after.pending is None
+    assert after.not_before_s == 7.0
+    assert undelivered(told, CommandId("other"), 5.0, POLICY) == told
+
+
+def test_the_neurons_own_retry_is_waited_for() -> None:
+    failed = status(model(), ModelState.FAILED, failures=1, retry_after_s=8.0)
+    after = reported(Instance(), failed, 100.0, POLICY)
+    assert after.recovering
+    assert after.not_before_s == 108.0 + OWN_RETRY_MARGIN_S
+    assert not expired(after, after.not_before_s).recovering
+
+
+def test_a_capability_is_kept_only_for_the_same_config() -> None:
+    known = reported(Instance(), status(model()), 0.0, POLICY)
+    same = ModelStatus(model_id=M, state=ModelState.LOADED, config_digest=model().digest())
+    other = ModelStatus(model_id=M, state=ModelState.LOADED, config_digest="other")
+    assert reported(known, same, 1.0, POLICY).status.capability == CHAT  # type: ignore[union-attr]
+    assert reported(known, other, 1.0, POLICY).status.capability is None  # type: ignore[union-attr]
+
+
+def test_one_success_clears_failed_requests() -> None:
+    instance = Instance()
+    for _ in range(2):
+        instance = request_ended(instance, ok=False, now=0.0)
+    instance = request_ended(instance, ok=True, now=0.0)
+    for _ in range(2):
+        instance = request_ended(instance, ok=False, now=0.0)
+    assert instance.shunned_until_s == 0.0
+    assert request_ended(instance, ok=False, now=0.0).shunned_until_s > 0.0
+
+
+def test_a_reloaded_model_starts_with_a_clean_slate() -> None:
+    instance = reported(Instance(), status(model(), ModelState.LOADING), 0.0, POLICY)
+    for _ in range(3):
+        instance = request_ended(instance, ok=False, now=0.0)
+    assert reported(instance, status(model()), 1.0, POLICY).shunned_until_s == 0.0

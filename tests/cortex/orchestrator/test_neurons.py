@@ -1,0 +1,60 @@
+"""A neuron's record: its frozen picture, and what a new connection inherits."""
+
+from helexa.cortex.orchestrator.events import NeuronRestored
+from helexa.cortex.orchestrator.liveness import NeuronState
+from helexa.cortex.orchestrator.neurons import ANSWERS_MAX, Neuron
+from helexa.cortex.orchestrator.snapshot import Instance
+from helexa.protocol.control import ProvisioningResponse
+from helexa.protocol.ids import CommandId, ModelId
+from tests.fakes.fleet import model, register, status
+
+M = ModelId("m")
+
+
+def test_the_picture_is_kept_until_something_changes() -> None:
+    neuron = Neuron.registered(1, register("n1"), 5.0)
+    picture = neuron.view()
+    assert neuron.view() is picture
+    neuron.put(M, Instance(status=status(model())))
+    assert neuron.view() is not picture
+    assert neuron.view().models == {"m": "loaded"}
+    assert picture.instances == {}, "what was given out does not change"
+
+
+def test_the_same_process_keeps_its_waits_and_drops_commands_under_way() -> None:
+    old = Neuron.registered(1, register("n1", epoch=3), 0.0)
+    old.put(M, Instance(not_before_s=99.0, refusals=4, known_digest="d"))
+    new = Neuron.registered(2, register("n1", epoch=3), 5.0)
+    new.inherit(old)
+    assert new.instances[M].not_before_s == 99.0
+    assert new.instances[M].known_digest == ""
+    assert new.instances[M].pending is None
+
+
+def test_a_new_process_starts_clean_but_stays_owned() -> None:
+    old = Neuron.registered(1, register("n1", epoch=3), 0.0)
+    old.conflicts = 2
+    old.put(M, Instance(not_before_s=99.0, owned=True))
+    old.put(ModelId("other"), Instance(not_before_s=99.0))
+    new = Neuron.registered(2, register("n1", epoch=4), 5.0)
+    new.inherit(old)
+    assert new.instances == {M: Instance(owned=True)}
+    assert new.conflicts == 2
+
+
+def test_a_restored_neuron_is_unconfirmed_and_has_no_connection() -> None:
+    message = register("n1")
+    event = NeuronRestored(message.neuron, message.capabilities, (), frozenset({M}))
+    view = Neuron.restored(event, 7.0).view()
+    assert view.state is NeuronState.UNCONFIRMED
+    assert not view.connected
+    assert view.connection == 0
+
+
+def test_answers_are_kept_within_a_bound() -> None:
+    neuron = Neuron.registered(1, register("n1"), 0.0)
+    for number in range(ANSWERS_MAX * 2):
+        neuron.answers.append(
+            ProvisioningResponse(command_id=CommandId(str(number)), model_id=M, accepted=True)
+        )
+    assert len(neuron.view().answers) == ANSWERS_MAX

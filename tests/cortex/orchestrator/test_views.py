@@ -1,0 +1,77 @@
+"""What a model looks like across the fleet."""
+
+from helexa.cortex.orchestrator.events import ModelReported, NeuronGone
+from helexa.cortex.orchestrator.provisioner import reconcile
+from helexa.cortex.orchestrator.snapshot import ModelView
+from helexa.cortex.orchestrator.views import model_views, names_of
+from helexa.protocol.ids import NeuronId
+from helexa.protocol.lifecycle import ModelState
+from tests.fakes.fleet import EMBEDDINGS, fleet, joined, model, register, status
+
+N1 = NeuronId("n1")
+
+
+def test_a_configured_model_without_neurons_is_unplaceable_and_says_why() -> None:
+    view = fleet(model()).snapshot(0.0).models["m"]
+    assert view.unplaceable
+    assert view.because == "no neuron is connected"
+
+
+def test_a_model_that_was_told_to_load_is_loading() -> None:
+    state = fleet(model())
+    state.apply([joined(1, register("n1"))], 0.0)
+    state.issue(reconcile(state.snapshot(0.0), 0.0), 0.0)
+    view = state.snapshot(0.0).models["m"]
+    assert view.loading
+    assert "n1 was told to load it" in view.because
+
+
+def test_progress_and_reason_of_a_load_are_shown() -> None:
+    state = fleet(model())
+    loading = status(model(), ModelState.LOADING, progress=0.5, because="fetching weights")
+    state.apply([joined(1, register("n1", loading))], 0.0)
+    view = state.snapshot(0.0).models["m"]
+    assert (view.loading, view.progress, view.because) == (True, 0.5, "fetching weights")
+
+
+def test_a_served_model_has_nothing_to_explain() -> None:
+    state = fleet(model())
+    state.apply([joined(1, register("n1", status(model())))], 0.0)
+    view = state.snapshot(0.0).models["m"]
+    assert (view.because, view.loading, view.unplaceable) == ("", False, False)
+    assert view.states == {"n1": ModelState.LOADED}
+
+
+def test_capability_survives_in_the_view_when_the_model_is_not_loaded() -> None:
+    state = fleet(model())
+    state.apply([joined(1, register("n1", status(model(), ModelState.UNLOADED, EMBEDDINGS)))], 0.0)
+    assert state.snapshot(0.0).models["m"].capability == EMBEDDINGS
+
+
+def test_all_neurons_waiting_after_failures_tells_the_next_attempt() -> None:
+    state = fleet(model())
+    state.apply([joined(1, register("n1", status(model())))], 0.0)
+    state.apply([ModelReported(N1, 1, status(model(), ModelState.FAILED, failures=1))], 10.0)
+    view = state.snapshot(10.0).models["m"]
+    assert view.next_attempt_s == 12.0
+    assert not view.unplaceable
+
+
+def test_a_neuron_that_just_vanished_is_waited_for() -> None:
+    state = fleet(model())
+    state.apply([joined(1, register("n1", status(model()))), NeuronGone(N1, 1, "closed")], 0.0)
+    view = state.snapshot(0.0).models["m"]
+    assert not view.unplaceable
+    assert "n1 is not connected" in view.because
+
+
+def test_an_id_beats_an_alias_and_the_first_id_has_a_shared_alias() -> None:
+    views = {
+        "a": ModelView(config=model("a", aliases=("b", "shared"))),
+        "b": ModelView(config=model("b", aliases=("shared",))),
+    }
+    assert names_of(views) == {"a": "a", "b": "b", "shared": "a"}
+
+
+def test_a_model_of_which_no_config_is_known_is_not_offered() -> None:
+    assert model_views({}, {}, {}, 0.0) == {}

@@ -1,0 +1,105 @@
+"""Attached servers and progress: what the supervisor does without a process of its own."""
+
+import inspect
+
+import pytest
+from aiohttp import web
+
+from helexa.model_runtime.models import disk, fetching, hub, packages, store, transfer
+from helexa.neuron.runtime.supervisor_work import LATER_MAY_HELP
+from helexa.protocol.control import UpsertModelConfig
+from helexa.protocol.ids import ModelId
+from helexa.protocol.lifecycle import ModelState
+from helexa.protocol.model import ModelConfig
+from tests.fakes.http_server import serving
+from tests.fakes.neuron_world import NeuronWorld
+from tests.fakes.waiting import until
+
+
+@pytest.fixture
+async def world(tmp_path):
+    made = NeuronWorld(tmp_path, attach_s=0.3)
+    await made.supervisor.start()
+    yield made
+    await made.supervisor.close()
+    assert made.broken == []
+
+
+class Server:
+    """An attached server that can be made sick."""
+
+    def __init__(self) -> None:
+        self.status = 200
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response({"choices": [{}]}, status=self.status)
+
+
+async def attach(world: NeuronWorld, endpoint: str) -> None:
+    config = ModelConfig(id=ModelId("m"), engine="attached", listen_endpoint=endpoint)
+    assert (await world.ask(UpsertModelConfig(config=config))).accepted
+    assert (await world.load()).accepted
+
+
+async def test_a_running_server_is_attached_to_and_let_go(world):
+    async with serving(Server().answer) as served:
+        await attach(world, served.endpoint)
+        await world.reach(ModelState.LOADED)
+        running = world.supervisor.running("m")
+        assert (running.endpoint, running.capability.memory_bytes) == (served.endpoint, None)
+        assert list((world.folder / "state/running").glob("*")) == []
+        await world.unload()
+        await world.reach(ModelState.UNLOADED)
+
+
+async def test_an_attached_server_that_falls_sick_is_given_up_and_comes_back(world):
+    server = Server()
+    async with serving(server.answer) as served:
+        await attach(world, served.endpoint)
+        await world.reach(ModelState.LOADED)
+        server.status = 500
+        await until(lambda: world.supervisor.running("m") is None, "it is given up")
+        assert "health" in world.status().because or "canary" in world.status().because
+        server.status = 200
+        await world.reach(ModelState.LOADED)
+
+
+async def test_a_server_that_is_not_there_yet_is_tried_again(world):
+    await attach(world, "http://127.0.0.1:9")
+    status = await world.reach(ModelState.FAILED)
+    assert "not ready within 0.3 s" in status.because
+    await until(lambda: world.status().failures >= 2, "it is tried again")
+
+
+async def test_progress_of_a_download_is_told_but_not_too_often(world):
+    ticks = iter(range(1000))
+
+    class Clock:
+        def monotonic(self) -> float:
+            return next(ticks) * 0.125
+
+        def wall(self) -> float:
+            return 0.0
+
+    world.supervisor._work._clock = Clock()
+    store = world.store
+
+    async def resolve(source, progress, *, folder_allowed=False):
+        for done in range(20):
+            progress("download", done, 20)
+        await store.gate.wait()
+
+    store.resolve = resolve
+    config = ModelConfig(id=ModelId("m"), engine="tiny", source="x.gguf")
+    await world.ask(UpsertModelConfig(config=config))
+    await world.load()
+    await until(lambda: world.status().progress == 0.95, "the last progress is told")
+    told = [status.progress for status in world.heard if status.progress is not None]
+    assert told == [0.15, 0.35, 0.55, 0.75, 0.95]
+    assert world.status().because == "download of weights"
+
+
+def test_errors_that_time_heals_are_source_errors_of_the_store():
+    """Each id is raised by the store; a renamed one would end all retries silently."""
+    source = "".join(map(inspect.getsource, (disk, fetching, hub, packages, store, transfer)))
+    assert [error_id for error_id in LATER_MAY_HELP if error_id not in source] == []
