@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 
@@ -42,6 +43,8 @@ class Talk:
     async def send(self, *pieces: bytes) -> None:
         """Write each piece by itself, so that the client reads them one by one."""
         for piece in pieces:
+            if self.writer.is_closing():
+                raise ConnectionResetError("the client has gone")
             self.writer.write(piece)
             await self.writer.drain()
             await asyncio.sleep(0)
@@ -92,8 +95,10 @@ class EngineServer:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
-            self.open_now -= 1
             writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+            self.open_now -= 1  # only now: the FIN is out
 
 
 def answer(body: bytes, status: str = "200 OK", *headers: str) -> bytes:

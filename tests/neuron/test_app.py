@@ -50,6 +50,7 @@ def config_of(tmp_path: Path, endpoint="ws://127.0.0.1:1", text=""):
     token.write_text(TOKEN)
     token.chmod(0o600)
     file = tmp_path / "neuron.toml"
+    port = 20_000 + os.getpid() % 120 * 100  # test runs at one time do not meet
     file.write_text(f"""
         node_id = "n1"
         state_dir = "{tmp_path / "state"}"
@@ -59,6 +60,8 @@ def config_of(tmp_path: Path, endpoint="ws://127.0.0.1:1", text=""):
         socket = "127.0.0.1:0"
         [engines]
         allowed = ["echo"]
+        port_first = {port}
+        port_last = {port + 99}
         [timeouts]
         drain_s = 5
         stop_s = 2
@@ -171,7 +174,6 @@ async def test_an_engine_that_crashes_mid_stream_cuts_it_and_is_started_anew(tmp
 
 async def test_an_engine_that_stalls_is_cut_and_replaced(tmp_path):
     """F03: the stall limit fires, the engine is replaced, heartbeats go on."""
-    config = config_of(tmp_path, text="stall_s = 0.3")
     async with CortexServer() as cortex:
         config = config_of(tmp_path, cortex.endpoint, "stall_s = 0.3")
         async with neuron_of(config):

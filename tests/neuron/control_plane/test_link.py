@@ -141,11 +141,13 @@ async def test_tunnel_messages_before_the_welcome_are_a_broken_rule():
 
 
 async def test_a_frame_past_the_bound_ends_the_connection():
-    async with CortexServer() as cortex, neuron_of(cortex.endpoint):
+    async with CortexServer() as cortex, neuron_of(cortex.endpoint) as neuron:
         session = await cortex.welcomed()
         session.text(b" " * (2 << 20))
         await until(lambda: session.lost, "the connection to end")
         await cortex.welcomed(2)
+        assert neuron.client.state.last_end == End.PROTOCOL
+        assert "exceeding" in neuron.client.state.last_reason
 
 
 async def test_capabilities_are_told_when_asked():

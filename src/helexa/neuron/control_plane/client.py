@@ -166,6 +166,9 @@ class ControlClient:
         try:
             link = await self._dial()
             end, reason = await link.ended
+            fault = await link.settle()
+            if fault and end is End.CLOSED:
+                end, reason = End.PROTOCOL, fault
         except WSHandshakeError as error:
             status = int(error.response.status) if error.response is not None else 0
             end, reason = End.REFUSED, _handshake_reason(status, error)

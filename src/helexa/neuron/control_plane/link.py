@@ -41,6 +41,7 @@ from helexa.protocol.tunnel import Accept, Tunnel, TunnelError
 from helexa.protocol.tunnel_frames import MESSAGE_BYTES
 from helexa.protocol.version import VERSION, VERSION_MIN
 from helexa.util.clock import Clock
+from helexa.util.errors import describe
 from helexa.util.tasks import TaskScope
 
 FAULTS_MAX: Final = 100
@@ -210,6 +211,14 @@ class Link(WSListener):  # type: ignore[misc]  # picows is a compiled module
     def close(self, reason: str) -> None:
         """Leave; the connection ends within a second even if cortex does not read."""
         self._hang_up(End.STOPPED, reason, _CLOSE_GOING_AWAY)
+
+    async def settle(self) -> str:
+        """Wait until the library is done; return what it found wrong with the peer's frames."""
+        try:
+            await self._transport.wait_disconnected()
+        except Exception as error:  # noqa: BLE001  it hands on whatever ended the connection
+            return describe(error)
+        return ""
 
     # ── what arrives ──────────────────────────────────────────────────────────────────────────
 
