@@ -143,6 +143,21 @@ async def test_connection_close_is_obeyed():
         await until(lambda: client.connection_count == 0, "the connection to be closed")
 
 
+async def test_after_a_stream_of_llama_cpp_the_next_request_has_a_new_connection():
+    """It offers keep-alive and then closes: what is written meanwhile would be lost."""
+    head = chunked_head().replace(b"\r\n\r\n", b"\r\nServer: llama.cpp\r\n\r\n")
+
+    async def script(talk):
+        await talk.request()
+        await talk.send(head + chunk(b"ok") + LAST_CHUNK)
+        await talk.gone()
+
+    async with EngineServer(script) as server, client_of() as client:
+        for _ in range(2):
+            assert (await send(client, server).ended()).body == b"ok"
+        assert [request.connection for request in server.requests] == [1, 2]
+
+
 async def test_connections_to_one_endpoint_are_bounded():
     async def script(talk):
         await talk.request()

@@ -163,6 +163,7 @@ class EngineConnection(asyncio.Protocol):
         self._interim = False
         self._complete = False
         self._reusable = False
+        self._ends_with_stream = False
         self._extra = False
         self._until_close = False
 
@@ -316,6 +317,8 @@ class EngineConnection(asyncio.Protocol):
             self._framing[lowered] = value.strip().lower()
         elif lowered == b"keep-alive":
             self._take_keep_alive(value)
+        elif lowered == b"server":
+            self._ends_with_stream = value.startswith(b"llama.cpp")
 
     def _take_keep_alive(self, value: bytes) -> None:
         """Obey `Keep-Alive: timeout=5`: leave a second before the engine closes by itself."""
@@ -359,7 +362,10 @@ class EngineConnection(asyncio.Protocol):
             self._interim = False
             return
         self._complete = True
-        self._reusable = self._parser.should_keep_alive()
+        # llama.cpp offers to keep a connection alive and closes it up to a second after the last
+        # chunk of a stream: a request that was written to it in between would be lost.
+        lost_soon = self._ends_with_stream and b"transfer-encoding" in self._framing
+        self._reusable = self._parser.should_keep_alive() and not lost_soon
 
 
 def _describe(fault: Exception) -> str:
