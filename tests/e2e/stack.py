@@ -240,8 +240,14 @@ class Stack:
         if wanted:
             wait_until(loaded, f"{wanted} loaded", within_s, alive)
         else:
-            wait_until(lambda: get(self.gateway, "/health")[0] == 200, "a gateway", within_s, alive)
+            wait_until(self._is_joined, "every neuron joined", within_s, alive)
         self.note_processes()
+
+    def _is_joined(self) -> bool:
+        answers = [get(port, "/status") for port in self.api.values()]
+        joined = all(status == 200 and json.loads(raw)["cortex"]["connected"]
+                     for status, raw in answers)  # fmt: skip
+        return joined and get(self.gateway, "/health")[0] == 200
 
     def engines(self, name: str = "n1") -> list[int]:
         """Return the process ids of a neuron's engines."""

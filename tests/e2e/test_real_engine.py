@@ -39,7 +39,9 @@ def stack() -> Iterator[Stack]:
         {"id": EMBED},
     ]
     defaults = {"default_models": {"chat": CHAT, "embedding": EMBED}}
-    stack = Stack(models, cortex=defaults, neuron={"weights_dir": str(WEIGHTS)})
+    # One thread each: two that wait for each other crawl where the cores are shared.
+    settings = {"weights_dir": str(WEIGHTS), "engines": {"threads": 1}}
+    stack = Stack(models, cortex=defaults, neuron=settings)
     stack.ready_within_s = 240.0  # the first run fetches 180 MB
     with stack:
         yield stack

@@ -1,6 +1,7 @@
 """From neurons and wishes to what each model looks like across the fleet. Pure."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from helexa.cortex.orchestrator.liveness import NeuronState
 from helexa.cortex.orchestrator.placement import Placement, booked_bytes, needs_of_models, place
@@ -140,6 +141,11 @@ def _without_replicas(
     )
 
 
+HOPELESS_FROM: Final = 2
+"""A first failure may be bad luck, and requests wait for the next try; from this many failures in
+a row on, who waits is told the reason at once."""
+
+
 def _loading(model_id: ModelId, plan: _Plan) -> tuple[bool, str, float | None]:
     """Tell whether a neuron is on the way to having the model: (yes, because, progress)."""
     found: tuple[bool, str, float | None] = (False, "", None)
@@ -151,7 +157,8 @@ def _loading(model_id: ModelId, plan: _Plan) -> tuple[bool, str, float | None]:
         name = neuron.descriptor.id
         if status is not None and status.state is ModelState.LOADING:
             return True, status.because or f"loading on {name}", status.progress
-        if instance.recovering and instance.not_before_s > plan.now:
+        failures = status.failures if status is not None else 0
+        if instance.recovering and instance.not_before_s > plan.now and failures < HOPELESS_FROM:
             why = status.because if status is not None else ""
             found = True, f"recovering on {name}: {why}" if why else f"recovering on {name}", None
         elif pending is not None and not isinstance(pending.command, UnloadModel):
