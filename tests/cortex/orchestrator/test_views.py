@@ -1,11 +1,12 @@
 """What a model looks like across the fleet."""
 
-from helexa.cortex.orchestrator.events import ModelReported, NeuronGone
+from helexa.cortex.orchestrator.events import HealthReported, ModelReported, NeuronGone
 from helexa.cortex.orchestrator.provisioner import reconcile
 from helexa.cortex.orchestrator.snapshot import ModelView
 from helexa.cortex.orchestrator.views import model_views, names_of
 from helexa.protocol.ids import NeuronId
 from helexa.protocol.lifecycle import ModelState
+from helexa.protocol.neuron import NeuronHealth
 from tests.fakes.fleet import EMBEDDINGS, fleet, joined, model, register, status
 
 N1 = NeuronId("n1")
@@ -75,3 +76,30 @@ def test_an_id_beats_an_alias_and_the_first_id_has_a_shared_alias() -> None:
 
 def test_a_model_of_which_no_config_is_known_is_not_offered() -> None:
     assert model_views({}, {}, {}, 0.0) == {}
+
+
+def test_a_first_failure_is_waited_out_and_the_second_in_a_row_is_told() -> None:
+    for failures, loading in ((1, True), (2, False), (7, False)):
+        state = fleet(model())
+        state.apply([joined(1, register("n1", status(model())))], 0.0)
+        failed = status(
+            model(),
+            ModelState.FAILED,
+            failures=failures,
+            retry_after_s=5.0,
+            because="exited with 3",
+        )
+        state.apply([ModelReported(N1, 1, failed)], 10.0)
+        view = state.snapshot(10.0).models["m"]
+        assert view.loading is loading
+        assert "exited with 3" in view.because
+        assert loading or view.next_attempt_s is not None
+
+
+def test_a_neuron_s_problems_keep_nobody_from_what_runs_there() -> None:
+    state = fleet(model(), model("other"))
+    ill = NeuronHealth(problems=("model 'other' failed: exited with 3", "the disk is full"))
+    state.apply([joined(1, register("n1", status(model())))], 0.0)
+    state.apply([HealthReported(N1, 1, ill)], 1.0)
+    (replica,) = state.snapshot(1.0).models["m"].replicas
+    assert replica.healthy
