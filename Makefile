@@ -19,9 +19,12 @@ $(VENV)/installed: requirements/run.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/developed: $(VENV)/installed requirements/develop.lock
+NODE := tests/e2e/node
+$(VENV)/developed: $(VENV)/installed requirements/develop.lock $(NODE)/package-lock.json
 	@echo "installing what the tests need …" >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/develop.lock
+	@if command -v npm >/dev/null; then cd $(NODE) && npm ci --silent --no-audit --no-fund; \
+	  else echo "npm is not here, so the test of the Node client will be skipped" >&2; fi
 	@touch $@
 
 install: $(VENV)/installed ## helexa and its default engine, in .venv
@@ -60,4 +63,4 @@ lock: develop ## pin every dependency again, with hashes
 	  -o requirements/develop.lock
 
 clean: ## remove what can be made again
-	rm -rf $(VENV) .make bench/build bench/results .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .make $(NODE)/node_modules bench/build bench/results .pytest_cache .mypy_cache .ruff_cache

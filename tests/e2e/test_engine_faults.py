@@ -29,6 +29,7 @@ def stack() -> Iterator[Stack]:
         echo("truncate", tokens_per_second=RATE, truncate_at_token=10),
         echo("stall", tokens_per_second=RATE, stall_at_token=10),
         echo("failing", error_status=500),
+        echo("deadly", crash_on_prompt="kaboom"),
         *(echo(kind, garbage_at_token=8, garbage=kind, tokens_per_second=RATE) for kind in GARBAGE),
     ]
     with Stack(models, neuron={"timeouts": {"stall_s": 2.0, "drain_s": 5.0}}) as stack:
@@ -170,6 +171,27 @@ async def test_a_stopped_engine_is_replaced_and_waking_it_changes_nothing(stack:
         await them.ended(beside, 20)
         them.assert_whole(beside)
     assert neuron_with(stack, "steady") == "n1"
+
+
+async def test_a_query_of_death_kills_two_engines_at_most(stack: Stack) -> None:
+    """F37: then it is refused, and everybody else is served."""
+    messages = [{"role": "user", "content": "kaboom"}]
+    deadly = {"model": "deadly", "messages": messages, "max_tokens": 3}
+    seen = {engine_of(stack, "deadly").pid}
+    codes = []
+    for _ in range(5):
+        await eventually(lambda: stack.states()["deadly"] == "loaded", "deadly loaded", 60)
+        seen.add(engine_of(stack, "deadly").pid)
+        answer = await ask(stack.gateway, "POST", CHAT, deadly)
+        codes.append((answer.status, answer.code))
+        if len(codes) < 3:
+            await eventually(lambda: stack.states()["deadly"] != "loaded", "its end is seen", 10)
+    assert len(seen) == 3, "two engines died, the third lives"
+    assert {code for _, code in codes} == {"engine_crash"}, codes
+    async with streams(stack) as them:
+        ids = them.start("deadly", 5, 4)
+        await them.ended(ids, 20)
+        them.assert_whole(ids)
 
 
 async def test_an_engine_s_own_500_is_an_error_with_our_envelope(stack: Stack) -> None:

@@ -224,7 +224,10 @@ class Pipeline:
         """A neuron gave a request up: try another replica once, else tell the caller."""
         replica = relay.replica
         assert replica is not None, "a stream without a replica was reset"
-        if outcome_of(refusal) is Outcome.UPSTREAM_ERROR:
+        # A crash before the first byte is in the neuron's own report. A request that the neuron
+        # refuses for having crashed engines looks the same, and must not take the replica out.
+        told = refusal.code is ErrorCode.ENGINE_CRASH and relay.first_byte_s is None
+        if outcome_of(refusal) is Outcome.UPSTREAM_ERROR and not told:
             self._note_trouble(relay, replica)
         if not retry or relay.attempts >= ATTEMPTS_MAX:
             relay.fail(refusal)
