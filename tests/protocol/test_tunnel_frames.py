@@ -17,7 +17,7 @@ def test_an_opening_is_a_header_and_the_length_of_its_head() -> None:
 def test_types_and_bounds_are_as_documented() -> None:
     assert (frames.OPEN, frames.DATA, frames.HEAD, frames.END) == (1, 2, 3, 4)
     assert (frames.RESET, frames.WINDOW, frames.WHOLE) == (5, 6, 7)
-    assert frames.KINDS == {1, 2, 3, 4, 5, 6, 7}
+    assert {1, 2, 3, 4, 5, 6, 7} == frames.KINDS
     assert frames.PAYLOAD_BYTES_MAX == 2**16 - 1
     assert frames.TURN_BYTES < frames.WINDOW_BYTES
     assert frames.BACKLOG_LOW_BYTES < frames.BACKLOG_HIGH_BYTES < frames.WINDOW_BYTES
