@@ -188,7 +188,7 @@ def test_a_connection_that_is_gone_when_it_is_needed_is_passed_over() -> None:
 def test_a_replica_that_heals_is_reported_once() -> None:
     world = World("n1")
     world.ask()
-    world.job().give_up("engine_crash")
+    world.job().give_up("engine_garbage")
     for _ in range(3):
         world.ask()
         world.job().answer(ANSWER)

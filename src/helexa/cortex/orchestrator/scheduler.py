@@ -13,6 +13,7 @@ from typing import Final
 from helexa.cortex.orchestrator.filters import (
     FILTERS,
     UNHEALTHY_RETRY_S,
+    WAITING_PER_REPLICA_MAX,
     refuse_unsupported,
     supports,
 )
@@ -32,7 +33,12 @@ __all__ = ["RoutingDecision", "RoutingRequest", "Sent", "explain", "find_model",
 
 Sent = Callable[[Replica], int]
 
+Usual = tuple[ModelView | None, tuple[tuple[Replica, int], ...]]
+"""A model and its replicas, with their seats, that pass every filter while nobody uses them."""
+
 RETRY_AFTER_S_MAX: Final = 30
+MEMO_MAX: Final = 1024
+"""Kinds of requests whose candidates are kept with a snapshot; callers choose the names."""
 _NAMES_COMPARED_MAX: Final = 200
 _NAME_SHOWN_CHARS: Final = 128
 
@@ -41,6 +47,52 @@ def route(
     request: RoutingRequest, snapshot: FleetSnapshot, sent: Sent
 ) -> RoutingDecision | Refusal:
     """Return the replica for a request, or why there is none."""
+    if not request.excluded and not request.prompt_tokens_min:
+        decision = _route_as_usual(request, snapshot, sent)
+        if decision is not None:
+            return decision
+    return _route_in_full(request, snapshot, sent)
+
+
+def _route_as_usual(
+    request: RoutingRequest, snapshot: FleetSnapshot, sent: Sent
+) -> RoutingDecision | None:
+    """Decide by what was found out before for this model and kind of work in this very snapshot.
+
+    All filters but the one for seats depend on the snapshot alone, so their outcome is kept with
+    it. None: look at everything, for there is something to refuse or to explain.
+    """
+    key = (request.model, request.operation, request.workload_class)
+    usual = snapshot.memo.get(key)
+    if usual is None:
+        usual = _usual(request, snapshot)
+        if len(snapshot.memo) < MEMO_MAX:
+            snapshot.memo[key] = usual
+    model, replicas = usual
+    free = [
+        Candidate(replica, in_flight, seats)
+        for replica, seats in replicas
+        if (in_flight := sent(replica)) < seats + WAITING_PER_REPLICA_MAX
+    ]
+    if not free or model is None:
+        return None
+    best = free[0] if len(free) == 1 else best_of(free, request.request_id)
+    return _decision(model, best.replica, len(free), snapshot)
+
+
+def _usual(request: RoutingRequest, snapshot: FleetSnapshot) -> Usual:
+    model = find_model(request, snapshot)
+    if isinstance(model, Refusal):
+        return None, ()
+    candidates = _candidates(model, lambda _replica: 0)
+    for each in FILTERS:
+        candidates = each.keep(request, candidates)
+    return model, tuple((c.replica, c.seats) for c in candidates)
+
+
+def _route_in_full(
+    request: RoutingRequest, snapshot: FleetSnapshot, sent: Sent
+) -> RoutingDecision | Refusal:
     model = find_model(request, snapshot)
     if isinstance(model, Refusal):
         return model
@@ -53,13 +105,14 @@ def route(
             return each.refuse(request, model)
         candidates = kept
     best = candidates[0] if len(candidates) == 1 else best_of(candidates, request.request_id)
-    replica = best.replica
-    return RoutingDecision(
-        model=model,
-        replicas=(replica,),
-        neurons=(snapshot.neurons[replica.neuron_id].descriptor,),
-        eligible=len(candidates),
-    )
+    return _decision(model, best.replica, len(candidates), snapshot)
+
+
+def _decision(
+    model: ModelView, replica: Replica, eligible: int, snapshot: FleetSnapshot
+) -> RoutingDecision:
+    neuron = snapshot.neurons[replica.neuron_id].descriptor
+    return RoutingDecision(model, (replica,), (neuron,), "single", eligible)
 
 
 def find_model(request: RoutingRequest, snapshot: FleetSnapshot) -> ModelView | Refusal:

@@ -6,7 +6,7 @@ Reading is free of locks: a reader takes the current snapshot and keeps it for o
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from helexa.cortex.orchestrator.liveness import NeuronState
 from helexa.protocol.control import ProvisioningCommand, ProvisioningResponse
@@ -161,6 +161,8 @@ class FleetSnapshot:
         default_factory=lambda: MappingProxyType({})
     )
     desired: Mapping[ModelId, DesiredModel] = field(default_factory=lambda: MappingProxyType({}))
+    memo: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What routing found out about this very snapshot: a cache that dies with it."""
 
 
 EMPTY = FleetSnapshot()
