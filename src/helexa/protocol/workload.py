@@ -7,6 +7,8 @@ from typing import Final
 class Operation(StrEnum):
     """An API operation that a neuron can execute."""
 
+    __hash__ = str.__hash__  # the inherited one is Python code, 0.3 µs a look-up
+
     CHAT = "chat"
     COMPLETION = "completion"
     EMBEDDINGS = "embeddings"
@@ -27,6 +29,8 @@ class WorkloadClass(StrEnum):
     A class that this version does not know reads as `OTHER`; `ChatBatch` is an alias of
     `ChatBulk` from the roadmap.
     """
+
+    __hash__ = str.__hash__  # the inherited one is Python code, 0.3 µs a look-up
 
     CHAT_INTERACTIVE = "ChatInteractive"
     CHAT_BULK = "ChatBulk"

@@ -13,6 +13,8 @@ from helexa.protocol.workload import Operation
 class Outcome(StrEnum):
     """The closed set of endings."""
 
+    __hash__ = str.__hash__  # the inherited one is Python code, 0.3 µs a look-up
+
     OK = "ok"
     CLIENT_ERROR = "client_error"
     REJECTED = "rejected"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from helexa.cortex.gateway.metering import LineBudget, Outcome, Record, access_fields
+from helexa.protocol.workload import Operation
 from helexa.util.metrics import FIRST_TOKEN_S, LATENCY_S, Cell, Metrics, Observer
 
 LINES_PER_SECOND: Final = 100
@@ -24,7 +25,7 @@ class RequestObserver:
         self._logger = logger
         self._now = now
         self._lines = LineBudget(LINES_PER_SECOND)
-        self._series: dict[tuple[str, str, Outcome, str], _Series] = {}
+        self._series: dict[tuple[str, Operation, Outcome, str], _Series] = {}
         self._models: set[str] = set()
 
     def record(self, record: Record) -> None:
@@ -42,7 +43,7 @@ class RequestObserver:
     def _count(self, record: Record) -> None:
         # Only models that a replica answered for get a label; a caller's inventions do not.
         model = record.model if record.neuron else "other"
-        key = (model, record.operation.value, record.outcome, record.code)
+        key = (model, record.operation, record.outcome, record.code)
         series = self._series.get(key)
         if series is None:
             series = self._series[key] = self._new_series(record, model)

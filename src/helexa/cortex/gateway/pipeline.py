@@ -162,13 +162,14 @@ class Pipeline:
     def _send(self, relay: Relay, replica: Replica) -> bool:
         head = relay.head
         exchange = relay.exchange
+        parent = exchange.headers.get(b"traceparent")
         lead = OpenHead(
             request_id=exchange.request_id,
             model=replica.model_id,
             operation=head.operation,
             stream=head.stream,
             include_usage=head.include_usage,
-            traceparent=exchange.headers.get(b"traceparent", b"")[:128].decode("ascii", "ignore"),
+            traceparent=_text(parent) if parent is not None else "",
             principal=relay.principal.key_id,
         )
         stream = self._seams.open_stream(
@@ -322,3 +323,7 @@ class Pipeline:
         """End every request that is still running; for the end of a drain."""
         for relay in list(self._live):
             relay.abandon(Refusal(ErrorCode.SHUTTING_DOWN, because))
+
+
+def _text(header: bytes) -> str:
+    return header[:128].decode("ascii", "ignore")
