@@ -196,6 +196,15 @@ def test_a_replica_that_heals_is_reported_once() -> None:
     assert outcomes == [False, True]
 
 
+def test_a_crash_before_the_first_byte_is_left_to_the_neuron_s_own_report() -> None:
+    """A blocked query of death looks the same; asked again and again it must harm nobody."""
+    world = World("n1")
+    for _ in range(5):
+        world.ask()
+        world.job().give_up("engine_crash", message="it is not tried again")
+    assert not [report for report in world.reports if isinstance(report, RequestOutcome)]
+
+
 def test_keys_are_checked_and_the_principal_is_stamped_for_the_neuron() -> None:
     class Key:
         key_id, name = "k1", "alice"
