@@ -5,12 +5,14 @@ A fenced block after `<!-- test -->` must end with status 0 while the stack of t
 script of its own.
 """
 
+import fcntl
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +79,17 @@ def ports_are_free() -> bool:
 
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
+def alone() -> Iterator[None]:
+    """Keep another run of these tests off the default ports for as long as this one uses them."""
+    with (Path(tempfile.gettempdir()) / "helexa-readme-test.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="module")
+def shell(
+    alone: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, dict[str, str]]]:
     """R1.43: the documented start command brings up one cortex and one neuron; Ctrl-C ends all."""
     if not ports_are_free():
         pytest.skip(f"one of the default ports {DEFAULT_PORTS} is in use on this machine")
