@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -191,3 +192,4 @@ async def test_a_full_disk_under_the_state_folder_stops_no_stream() -> None:
     finally:
         unmounted = await asyncio.create_subprocess_exec("umount", "-l", str(state))
         await unmounted.wait()
+        shutil.rmtree(stack.folder, ignore_errors=True)
