@@ -12,7 +12,7 @@ PINNED = {
     "method_not_allowed": (405, None), "request_timeout": (408, None),
     "payload_too_large": (413, None), "unsupported_media_type": (415, None),
     "expectation_failed": (417, None), "rate_limit_exceeded": (429, 2),
-    "headers_too_large": (431, None), "internal_error": (500, None), "engine_crash": (502, 2),
+    "headers_too_large": (431, None), "internal_error": (500, None), "engine_crash": (502, None),
     "engine_garbage": (502, None), "not_supported": (501, None),
     "upstream_connection_error": (502, 2), "service_unavailable": (503, 5),
     "model_loading": (503, 5), "shutting_down": (503, 15), "upstream_timeout": (504, None),
