@@ -90,7 +90,7 @@ CODES: Final[dict[ErrorCode, CodeRule]] = {
     ),
     ErrorCode.INTERNAL_ERROR: CodeRule(500, _SERVER, None, "a fault of helexa"),
     ErrorCode.ENGINE_CRASH: CodeRule(
-        502, _SERVER, 2, "the engine died while it worked on the request"
+        502, _SERVER, None, "the engine died while it worked on the request"
     ),
     ErrorCode.ENGINE_GARBAGE: CodeRule(
         502, _SERVER, None, "the engine's answer could not be understood"
