@@ -40,8 +40,11 @@ from helexa.util.tasks import TaskScope
 
 TAIL_LINES: Final = 20
 PROGRESS_EVERY_S: Final = 0.5
-LATER_MAY_HELP: Final = frozenset({"HX-0530", "HX-0531", "HX-0550", "HX-0560", "HX-0562"})
-"""Source errors that time can heal: a full disk, an index or a hub that does not answer."""
+LATER_MAY_HELP: Final = frozenset(
+    {"HX-0530", "HX-0531", "HX-0533", "HX-0550", "HX-0560", "HX-0562"}
+)
+"""Source errors that time can heal: a disk that is full or cannot be written, an index or a hub
+that does not answer."""
 
 Post = Callable[[Event], None]
 
