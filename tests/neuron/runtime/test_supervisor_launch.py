@@ -115,17 +115,6 @@ def test_without_a_secrets_folder_no_key_file_may_be_named(tmp_path):
         attach_headers(AttachPlan("http://127.0.0.1:1", key_file="x"), outfit)
 
 
-def test_the_neuron_s_own_key_for_a_server_goes_to_that_server_only(tmp_path):
-    (tmp_path / "key").write_text("own")
-    keys = (("https://api.example.com/v1/", tmp_path / "key"),)
-    outfit = Outfit(python="", key_folder=tmp_path, attach_keys=keys)
-    for endpoint in ("https://api.example.com/v1", "https://api.example.com/v1/sub"):
-        plan = AttachPlan(endpoint, key_header="x-api-key", key_prefix="")
-        assert attach_headers(plan, outfit) == {"x-api-key": "own"}
-    for endpoint in ("https://api.example.com/v1evil", "https://api.example.com"):
-        assert attach_headers(AttachPlan(endpoint), outfit) == {}
-
-
 @pytest.mark.parametrize("content", [b"", b"  \n", b"a\nb", b"\xff\xfe", b"x" * 5000])
 def test_a_file_without_a_usable_key_is_refused(tmp_path, content):
     (tmp_path / "key").write_bytes(content)

@@ -104,13 +104,9 @@ def write_key(path: Path, key: str) -> None:
 def attach_headers(plan: AttachPlan, outfit: Outfit) -> dict[str, str]:
     """Return the headers for an attached server; raises ConfigError for a key file out of bounds.
 
-    A key that the neuron's own config gives for a server wins over one that the model's config
-    names. The latter must lie in the neuron's secrets folder: a cortex may not choose which file
-    leaves the machine.
+    The key file that the model's config names must lie in the neuron's secrets folder: a cortex may
+    not choose which file leaves the machine.
     """
-    for base, path in outfit.attach_keys:
-        if plan.endpoint == base.rstrip("/") or plan.endpoint.startswith(base.rstrip("/") + "/"):
-            return {plan.key_header: plan.key_prefix + read_key(path)}
     if plan.key_file is None:
         return {}
     folder = outfit.secrets_folder
@@ -118,7 +114,7 @@ def attach_headers(plan: AttachPlan, outfit: Outfit) -> dict[str, str]:
         raise ConfigError(
             "this neuron has no secrets folder, so a model's config may name no key file",
             error_id="HX-2310",
-            hint="give the server's key in the neuron's own config",
+            hint="set [attach] secrets_dir in the neuron's own config",
         )
     real, root = (folder / plan.key_file).resolve(), folder.resolve()
     if not real.is_relative_to(root) or not real.is_file():
