@@ -1,10 +1,12 @@
 """Starting one engine: what is handed to it, and what comes back when it is gone."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from helexa.model_runtime.engines.llamacpp import LlamaCpp
 from helexa.model_runtime.interfaces import AttachPlan, LaunchPlan
 from helexa.neuron.process.guarded import StartError
 from helexa.neuron.registry.commands import StartEngine
@@ -72,6 +74,16 @@ async def test_a_config_that_cannot_be_launched_keeps_nothing(outfit):
     with pytest.raises(ValueError, match="no usable binary"):
         await launcher.start(order(options={"exit": "never"}))
     assert ports.taken == set()
+
+
+def test_an_executable_is_set_aside_only_where_there_is_another(outfit):
+    binaries = {"llama-server": "/usr/bin/llama-server", "xllamacpp_server": "/x/server.py"}
+    outfit = replace(outfit, binaries=binaries)
+    launcher = Launcher({"llamacpp": LlamaCpp()}, outfit, BrokenSpawner(), Ports())
+    assert not launcher.set_aside("llamacpp", sys.executable)
+    assert launcher.set_aside("llamacpp", "/usr/bin/llama-server")
+    assert not launcher.set_aside("llamacpp", "/usr/bin/llama-server")
+    assert not launcher.set_aside("llamacpp", "/x/server.py")
 
 
 async def test_giving_back_twice_is_harmless(outfit):

@@ -22,6 +22,8 @@ class Started:
     endpoint: str
     headers: Mapping[str, str]
     process: RunningProcess | None = None
+    program: str = ""
+    """The executable of `process`."""
     port: int | None = None
     key_file: Path | None = None
     given_back: bool = field(default=False)
@@ -39,6 +41,7 @@ class Launcher:
     ) -> None:
         self._engines = engines
         self._outfit = outfit
+        self._binaries = dict(outfit.binaries)
         self._spawner = spawner
         self._ports = ports
 
@@ -71,15 +74,30 @@ class Launcher:
                 api_key=key,
                 key_file=str(started.key_file),
                 threads=self._outfit.threads,
-                binaries=self._outfit.binaries,
+                binaries=self._binaries,
                 python=self._outfit.python,
                 gpu=self._outfit.gpu,
                 cpu_features=self._outfit.cpu_features,
             )
         )
+        started.program = plan.argv[0]
         started.process = await self._spawner.start(plan, command.model_id)
         started.endpoint, started.headers = plan.endpoint, plan.headers
         return started
+
+    def set_aside(self, engine: str, program: str) -> bool:
+        """Use an executable no more; False where the engine has no other, or it is none of its own.
+
+        For one that this CPU cannot run after all: many a build finds that out only when it loads
+        a model, and not when it is asked for its version.
+        """
+        names = [name for name in self._engines[engine].binaries if name in self._binaries]
+        broken = [name for name in names if self._binaries[name] == program]
+        if not broken or len(broken) == len(names):
+            return False
+        for name in broken:
+            del self._binaries[name]
+        return True
 
     def give_back(self, started: Started) -> None:
         """The engine is gone: its port is free and its key is nobody's. Once is enough."""
