@@ -15,6 +15,7 @@ BOMBS = {
     "a number of 5,000 digits": b'{"a":' + b"9" * 5_000 + b"}",
     "a model twice": b'{"model":"a","model":"b"}',
     "a model twice, spaced": b'{"model" :"a", "x":[{"model":1}], "model"\n:"b"}',
+    "a model twice, once in disguise": b'{"model":"a","mod\\u0065l":"b"}',
     "10,001 keys": b"{" + b",".join(b'"k%d":1' % n for n in range(10_001)) + b"}",
     "a byte that is not UTF-8": b'{"a":"\xff"}',
     "a flood of brackets": b"[" + b",".join([b"[]"] * 200_000) + b"]",
@@ -25,6 +26,7 @@ HARMLESS = {
     "digits in a string": json.dumps({"a": "9" * 5_000, "b": 'quote " and \\ 1'}).encode(),
     "a model in a string": json.dumps({"model": "m", "text": '{"model": 1, "model": 2}'}).encode(),
     "a model in another object": b'{"model":"a","tools":[{"model":"b"}]}',
+    "letters in disguise": b'{"mod\\u0065l":"\\u0041","n":1}',
     "many tokens": b'{"prompt":[' + b",".join([b"12345"] * 100_000) + b"]}",
     "text of the world": "{\"a\":\"é 漢 😀\"}".encode(),
 }  # fmt: skip

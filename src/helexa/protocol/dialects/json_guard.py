@@ -28,6 +28,9 @@ _ONCE: Final = re.compile(
     rb'"(model|messages|stream|max_tokens|max_completion_tokens|n|prompt|input|stream_options'
     rb'|stop|tools|encoding_format)"\s*:'
 )
+# A letter (or `_`) that is written as an escape: nobody needs it, and a field's name in which one
+# hides is the same name to a parser and another one to a search.
+_HIDDEN_LETTER: Final = re.compile(rb"\\u00[4-7][0-9a-fA-F]")
 # A key and its value take at least six bytes: `"a":1,`.
 _KEYS_POSSIBLE_BYTES: Final = KEYS_MAX * 6
 
@@ -54,7 +57,8 @@ def problem_of(body: bytes) -> str | None:
         except UnicodeDecodeError as error:
             return f"the body is not UTF-8 (byte {error.start})"
     names = _ONCE.findall(body)
-    if len(set(names)) < len(names) and (twice := _duplicate(body)) is not None:
+    suspect = len(set(names)) < len(names) or _HIDDEN_LETTER.search(body) is not None
+    if suspect and (twice := _duplicate(body)) is not None:
         return f"the key {twice!r} appears twice in one object"
     return None
 
