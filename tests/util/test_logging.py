@@ -80,3 +80,19 @@ def test_control_characters_never_break_a_line(style: str) -> None:
     assert len(stream.getvalue().splitlines()) == 1
     assert "\x1b" not in stream.getvalue()
     assert len(stream.getvalue()) < 4_000
+
+
+def test_a_stream_that_is_closed_or_full_never_stops_the_work() -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+        def flush(self) -> None:
+            raise OSError(28, "No space left on device")
+
+    closed = io.StringIO()
+    for stream in (closed, Full()):
+        logging.setup("info", "json", stream)
+        closed.close()
+        logging.get("a").info("lost")
+        stdlib_logging.getLogger("library").error("lost too")
