@@ -109,6 +109,17 @@ def test_nothing_names_a_registry_host_or_a_path_of_one_machine() -> None:
     assert not named
 
 
+def test_an_error_id_belongs_to_one_module() -> None:
+    """An id is looked up by people: it must lead to one place."""
+    places: dict[str, set[str]] = {}
+    for path in python_files():
+        if SOURCE in path.parents:
+            for found in re.findall(r'error_id="(HX-[0-9]{4})"', path.read_text()):
+                places.setdefault(found, set()).add(relative(path))
+    assert places
+    assert not {name: where for name, where in places.items() if len(where) > 1}
+
+
 def test_no_unfinished_work_is_left_in_the_code() -> None:
     words = re.compile(r"\b(TOD[O]|FIXM[E]|XX[X]|NotImplementedErro[r])\b")
     left = [

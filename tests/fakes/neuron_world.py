@@ -75,7 +75,14 @@ class FakeStore:
 class NeuronWorld:
     """The supervisor under test and everything around it."""
 
-    def __init__(self, folder: Path, limits: Limits = QUICK, **outfit: object) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limits: Limits = QUICK,
+        *,
+        engine: TinyEngine | None = None,
+        **outfit: object,
+    ) -> None:
         self.folder = folder
         self.store = FakeStore()
         self.seats = Seats(SystemClock())
@@ -84,7 +91,7 @@ class NeuronWorld:
         self.broken: list[BaseException] = []
         self.save_error: OSError | None = None
         self.spawner = Spawner(folder / "state", sys.executable)
-        policy = Policy({"tiny": TinyEngine(), "attached": AttachedEngine()})
+        policy = Policy({"tiny": engine or TinyEngine(), "attached": AttachedEngine()})
         settings = {"load_s": 20.0, "attach_s": 5.0, "check_s": 2.0, **outfit}
         self.supervisor = Supervisor(
             policy,

@@ -58,7 +58,7 @@ class GatewaySettings(Settings):
     hold_for_load_s: Seconds = 60.0
     """Longest wait of a request for a model that is loading; 0 answers 503 at once."""
     requests_held_max: Count = 256
-    """Requests that may wait for loading models or for a free seat; more are answered 429."""
+    """Requests that may wait for loading models; more are answered 429."""
     requests_in_flight_max: Count = 10_000
     """Requests worked on at the same time; more are answered 429."""
     connections_max: Count = 10_000
@@ -81,7 +81,8 @@ class ControlPlaneSettings(Settings):
     heartbeat_interval_s: PositiveSeconds = 5.0
     """How often neurons report; told to them when they join."""
     suspect_after_s: PositiveSeconds = 10.0
-    """A neuron that was silent this long gets no new requests while another can take them."""
+    """A neuron that was silent this long gets no new requests. A model that it alone serves is
+    answered 503 meanwhile."""
     lost_after_s: PositiveSeconds = 15.0
     """A neuron that was silent this long is gone."""
     neurons_max: Count = 1024

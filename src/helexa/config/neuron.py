@@ -81,9 +81,9 @@ class TimeoutSettings(Settings):
     connect_s: PositiveSeconds = 5.0
     """To take a connection."""
     first_byte_s: PositiveSeconds = 300.0
-    """To answer a request with its first token."""
+    """To answer a request with its first token; after it, too, the engine is replaced."""
     stall_s: PositiveSeconds = 30.0
-    """Longest silence between two tokens; after it the engine is probed and, if dead, replaced."""
+    """Longest silence between two tokens; after it the request fails and the engine is replaced."""
     drain_s: Seconds = 30.0
     """Running requests of a model that is unloaded, or of a neuron that stops, may take this
     long."""

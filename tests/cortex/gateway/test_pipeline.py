@@ -1,14 +1,17 @@
 """The way of a request, as scripts: a caller, a neuron, and what each is told."""
 
 import json
+from dataclasses import replace
+from types import MappingProxyType
 
 import pytest
 
 from helexa.cortex.gateway.auth import StaticKeys
 from helexa.cortex.gateway.metering import Outcome
 from helexa.cortex.orchestrator.events import ModelWanted, RequestOutcome
+from helexa.protocol.ids import ModelId
 from helexa.protocol.inference import Usage
-from helexa.protocol.workload import Operation
+from helexa.protocol.workload import Operation, WorkloadClass
 from tests.fakes.gateway import CHUNK, DONE, World, snapshot_of
 
 ANSWER = b'{"choices":[{"message":{"content":"hi"}}]}'
@@ -105,6 +108,18 @@ def test_a_request_for_a_loading_model_waits_and_is_served_when_it_is_there() ->
     world.job().say(CHUNK + DONE)
     world.job().end()
     assert caller.body.endswith(CHUNK + DONE)
+
+
+def test_a_request_that_names_no_model_asks_for_the_default_one() -> None:
+    """R1.22: else nothing would load it, and the request would wait in vain."""
+    world = World("n1")
+    defaults = MappingProxyType({WorkloadClass.CHAT_INTERACTIVE: ModelId("m")})
+    world.snapshot = replace(snapshot_of(loading=True), default_models=defaults)
+    _, caller = world.send(b'{"messages":[{"role":"user","content":"x"}]}')
+    assert world.reports == [ModelWanted(ModelId("m"), cause="req-1")]
+    world.publish(replace(snapshot_of("n1"), default_models=defaults))
+    world.job().answer(ANSWER)
+    assert (caller.status, caller.body) == (200, ANSWER)
 
 
 def test_a_wait_for_a_model_is_bounded_in_time_and_in_number() -> None:

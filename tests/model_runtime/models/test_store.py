@@ -307,7 +307,7 @@ async def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path, pip: F
     (tmp_path / "file").write_text("")
     with pytest.raises(SourceError) as caught:
         await ModelStore(tmp_path / "file", packages=PipFetcher(pip)).resolve(SOURCE)
-    assert caught.value.error_id == "HX-0531"
+    assert caught.value.error_id == "HX-0533"
 
 
 async def test_paths_are_found_in_every_model_folder_and_nowhere_else(

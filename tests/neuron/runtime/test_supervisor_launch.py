@@ -1,10 +1,12 @@
 """Starting one engine: what is handed to it, and what comes back when it is gone."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from helexa.model_runtime.engines.llamacpp import LlamaCpp
 from helexa.model_runtime.interfaces import AttachPlan, LaunchPlan
 from helexa.neuron.process.guarded import StartError
 from helexa.neuron.registry.commands import StartEngine
@@ -74,6 +76,16 @@ async def test_a_config_that_cannot_be_launched_keeps_nothing(outfit):
     assert ports.taken == set()
 
 
+def test_an_executable_is_set_aside_only_where_there_is_another(outfit):
+    binaries = {"llama-server": "/usr/bin/llama-server", "xllamacpp_server": "/x/server.py"}
+    outfit = replace(outfit, binaries=binaries)
+    launcher = Launcher({"llamacpp": LlamaCpp()}, outfit, BrokenSpawner(), Ports())
+    assert not launcher.set_aside("llamacpp", sys.executable)
+    assert launcher.set_aside("llamacpp", "/usr/bin/llama-server")
+    assert not launcher.set_aside("llamacpp", "/usr/bin/llama-server")
+    assert not launcher.set_aside("llamacpp", "/x/server.py")
+
+
 async def test_giving_back_twice_is_harmless(outfit):
     ports = Ports()
     launcher = Launcher({"attached": AttachedEngine()}, outfit, BrokenSpawner(), ports)
@@ -113,17 +125,6 @@ def test_without_a_secrets_folder_no_key_file_may_be_named(tmp_path):
     outfit = Outfit(python="", key_folder=tmp_path)
     with pytest.raises(ConfigError, match="no secrets folder"):
         attach_headers(AttachPlan("http://127.0.0.1:1", key_file="x"), outfit)
-
-
-def test_the_neuron_s_own_key_for_a_server_goes_to_that_server_only(tmp_path):
-    (tmp_path / "key").write_text("own")
-    keys = (("https://api.example.com/v1/", tmp_path / "key"),)
-    outfit = Outfit(python="", key_folder=tmp_path, attach_keys=keys)
-    for endpoint in ("https://api.example.com/v1", "https://api.example.com/v1/sub"):
-        plan = AttachPlan(endpoint, key_header="x-api-key", key_prefix="")
-        assert attach_headers(plan, outfit) == {"x-api-key": "own"}
-    for endpoint in ("https://api.example.com/v1evil", "https://api.example.com"):
-        assert attach_headers(AttachPlan(endpoint), outfit) == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"  \n", b"a\nb", b"\xff\xfe", b"x" * 5000])

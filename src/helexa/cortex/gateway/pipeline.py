@@ -18,7 +18,12 @@ from helexa.cortex.gateway.inflight import Inflight
 from helexa.cortex.gateway.metering import Outcome, Record, outcome_of
 from helexa.cortex.gateway.relay import Relay
 from helexa.cortex.orchestrator.events import ModelWanted, RequestOutcome
-from helexa.cortex.orchestrator.scheduler import RoutingDecision, RoutingRequest, route
+from helexa.cortex.orchestrator.scheduler import (
+    RoutingDecision,
+    RoutingRequest,
+    find_model,
+    route,
+)
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, Replica
 from helexa.protocol.dialects import openai
 from helexa.protocol.errors import ErrorCode, Refusal
@@ -147,14 +152,7 @@ class Pipeline:
             otherwise = lost
 
     def _route(self, relay: Relay) -> RoutingDecision | Refusal:
-        request = RoutingRequest(
-            request_id=relay.exchange.request_id,
-            model=relay.head.model,
-            workload_class=relay.workload_class,
-            operation=relay.head.operation,
-            excluded=relay.excluded,
-        )
-        return route(request, self._seams.snapshot(), self._sent)
+        return route(_asked_of(relay), self._seams.snapshot(), self._sent)
 
     def _sent(self, replica: Replica) -> int:
         return self.inflight.count(replica.neuron_id, replica.model_id)
@@ -193,9 +191,10 @@ class Pipeline:
                 because = f"{len(self._held)} requests wait for models already"
                 relay.fail(Refusal(ErrorCode.RATE_LIMIT_EXCEEDED, because))
                 return
-            model_id = self._seams.snapshot().names.get(relay.head.model or "")
-            if model_id is not None:
-                self._seams.report(ModelWanted(model_id, cause=relay.exchange.request_id))
+            request = _asked_of(relay)
+            model = find_model(request, self._seams.snapshot())
+            if not isinstance(model, Refusal):
+                self._seams.report(ModelWanted(model.config.id, cause=request.request_id))
             relay.held_until_s = relay.started_s + limit_s
             self._held[relay] = None
 
@@ -327,3 +326,13 @@ class Pipeline:
 
 def _text(header: bytes) -> str:
     return header[:128].decode("ascii", "ignore")
+
+
+def _asked_of(relay: Relay) -> RoutingRequest:
+    return RoutingRequest(
+        request_id=relay.exchange.request_id,
+        model=relay.head.model,
+        workload_class=relay.workload_class,
+        operation=relay.head.operation,
+        excluded=relay.excluded,
+    )

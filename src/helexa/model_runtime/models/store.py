@@ -115,7 +115,7 @@ class ModelStore:
             except OSError as error:
                 raise SourceError(
                     f"cannot use the model folder {self._folder}: {error}",
-                    error_id="HX-0531",
+                    error_id="HX-0533",
                     hint="Check that it exists and may be written to.",
                 ) from error
 

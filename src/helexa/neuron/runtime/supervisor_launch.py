@@ -22,6 +22,8 @@ class Started:
     endpoint: str
     headers: Mapping[str, str]
     process: RunningProcess | None = None
+    program: str = ""
+    """The executable of `process`."""
     port: int | None = None
     key_file: Path | None = None
     given_back: bool = field(default=False)
@@ -39,6 +41,7 @@ class Launcher:
     ) -> None:
         self._engines = engines
         self._outfit = outfit
+        self._binaries = dict(outfit.binaries)
         self._spawner = spawner
         self._ports = ports
 
@@ -71,15 +74,30 @@ class Launcher:
                 api_key=key,
                 key_file=str(started.key_file),
                 threads=self._outfit.threads,
-                binaries=self._outfit.binaries,
+                binaries=self._binaries,
                 python=self._outfit.python,
                 gpu=self._outfit.gpu,
                 cpu_features=self._outfit.cpu_features,
             )
         )
+        started.program = plan.argv[0]
         started.process = await self._spawner.start(plan, command.model_id)
         started.endpoint, started.headers = plan.endpoint, plan.headers
         return started
+
+    def set_aside(self, engine: str, program: str) -> bool:
+        """Use an executable no more; False where the engine has no other, or it is none of its own.
+
+        For one that this CPU cannot run after all: many a build finds that out only when it loads
+        a model, and not when it is asked for its version.
+        """
+        names = [name for name in self._engines[engine].binaries if name in self._binaries]
+        broken = [name for name in names if self._binaries[name] == program]
+        if not broken or len(broken) == len(names):
+            return False
+        for name in broken:
+            del self._binaries[name]
+        return True
 
     def give_back(self, started: Started) -> None:
         """The engine is gone: its port is free and its key is nobody's. Once is enough."""
@@ -104,13 +122,9 @@ def write_key(path: Path, key: str) -> None:
 def attach_headers(plan: AttachPlan, outfit: Outfit) -> dict[str, str]:
     """Return the headers for an attached server; raises ConfigError for a key file out of bounds.
 
-    A key that the neuron's own config gives for a server wins over one that the model's config
-    names. The latter must lie in the neuron's secrets folder: a cortex may not choose which file
-    leaves the machine.
+    The key file that the model's config names must lie in the neuron's secrets folder: a cortex may
+    not choose which file leaves the machine.
     """
-    for base, path in outfit.attach_keys:
-        if plan.endpoint == base.rstrip("/") or plan.endpoint.startswith(base.rstrip("/") + "/"):
-            return {plan.key_header: plan.key_prefix + read_key(path)}
     if plan.key_file is None:
         return {}
     folder = outfit.secrets_folder
@@ -118,7 +132,7 @@ def attach_headers(plan: AttachPlan, outfit: Outfit) -> dict[str, str]:
         raise ConfigError(
             "this neuron has no secrets folder, so a model's config may name no key file",
             error_id="HX-2310",
-            hint="give the server's key in the neuron's own config",
+            hint="set [attach] secrets_dir in the neuron's own config",
         )
     real, root = (folder / plan.key_file).resolve(), folder.resolve()
     if not real.is_relative_to(root) or not real.is_file():

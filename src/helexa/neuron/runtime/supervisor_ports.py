@@ -124,8 +124,6 @@ class Outfit:
     cpu_features: frozenset[str] = frozenset()
     folder_engines: frozenset[str] = frozenset({"vllm"})
     """Engines whose weights may be a folder."""
-    attach_keys: tuple[tuple[str, Path], ...] = ()
-    """Key files of attached servers, by base URL."""
     secrets_folder: Path | None = None
     """The only folder in which a model's config may name a key file; None allows none."""
     load_s: float = 600.0

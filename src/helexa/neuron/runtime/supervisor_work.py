@@ -35,15 +35,21 @@ from helexa.neuron.runtime.supervisor_launch import Launcher, Started
 from helexa.neuron.runtime.supervisor_ports import Outfit, World
 from helexa.neuron.runtime.supervisor_probe import ProbeFailedError, Prober
 from helexa.protocol.ids import ModelId
+from helexa.util import logging
 from helexa.util.errors import ConfigError, HelexaError, SourceError, describe
 from helexa.util.tasks import TaskScope
 
 TAIL_LINES: Final = 20
+ILLEGAL_INSTRUCTION: Final = "SIGILL"
 PROGRESS_EVERY_S: Final = 0.5
-LATER_MAY_HELP: Final = frozenset({"HX-0530", "HX-0531", "HX-0550", "HX-0560", "HX-0562"})
-"""Source errors that time can heal: a full disk, an index or a hub that does not answer."""
+LATER_MAY_HELP: Final = frozenset(
+    {"HX-0530", "HX-0531", "HX-0533", "HX-0550", "HX-0560", "HX-0562"}
+)
+"""Source errors that time can heal: a disk that is full or cannot be written, an index or a hub
+that does not answer."""
 
 Post = Callable[[Event], None]
+_log = logging.get("supervisor")
 
 
 @dataclass(slots=True)
@@ -53,6 +59,8 @@ class _Engine:
     model_id: ModelId
     attempt: int
     cause: str
+    engine: str
+    """The name of its description."""
     started: Started | None = None
     work: "asyncio.Task[Any] | None" = None
     """Its start, probe or check, whichever is under way."""
@@ -155,7 +163,8 @@ class EngineWork:
 
     def start(self, command: StartEngine) -> None:
         """Begin to start an engine."""
-        engine = _Engine(command.model_id, command.attempt, command.cause)
+        name = command.config.engine
+        engine = _Engine(command.model_id, command.attempt, command.cause, name)
         self._engines[command.attempt] = engine
         engine.work = self._scope.start(
             self._start(command, engine), f"start {command.model_id}#{command.attempt}"
@@ -212,7 +221,17 @@ class EngineWork:
         assert engine.started.process is not None
         ended = await engine.started.process.wait()
         await _cancel(engine.work)
+        if ended.signal_name == ILLEGAL_INSTRUCTION:
+            self._set_aside(engine, engine.started.program)
         self._gone(engine, str(ended))
+
+    def _set_aside(self, engine: _Engine, program: str) -> None:
+        """The next start takes another executable of the same engine, where there is one."""
+        if self._launcher.set_aside(engine.engine, program):
+            _log.warning(
+                "this CPU cannot run an executable; another one is used from now on",
+                engine=engine.engine, program=program, model_id=engine.model_id,
+            )  # fmt: skip
 
     async def _stop(self, engine: _Engine, grace_s: float) -> None:
         await _cancel(engine.work)
