@@ -18,6 +18,15 @@ def test_every_error_code_is_documented_with_its_status() -> None:
         assert f"| `{code.value}` | {rule.status} |" in page
 
 
+def test_every_metric_is_documented_and_no_other() -> None:
+    """Dashboards are built from this page: what is in it is emitted, and the reverse."""
+    names = re.compile(r'"(helexa_[a-z_]+)"')
+    source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    rows = re.compile(r"^\| `(helexa_[a-z_]+)`", re.MULTILINE)
+    assert set(names.findall(source)) == set(rows.findall(page))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_leads_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+)\)", page.read_text())

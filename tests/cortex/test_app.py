@@ -131,6 +131,9 @@ async def test_every_configured_server_answers(tmp_path: Path) -> None:
             code, text = await get(running, server, "/metrics")
             assert code == 200
             assert "helexa_neurons" in text
+            assert "helexa_build_info" in text
+            assert "helexa_event_loop_lag_seconds" in text
+            assert "helexa_requests_held" in text
 
 
 async def test_only_servers_with_a_socket_are_started(tmp_path: Path) -> None:

@@ -310,6 +310,8 @@ async def test_a_failed_model_is_told_with_its_log_and_its_reason(tmp_path):
         assert model["failures"] >= 1
         _, _, body = await get(neuron.api_port, "/metrics")
         assert b'helexa_neuron_model_up{model="m"} 0.0' in body
+        assert b"helexa_build_info" in body
+        assert b"helexa_event_loop_lag_seconds_bucket" in body
 
 
 async def test_a_taken_api_address_is_found_before_anything_starts(tmp_path):

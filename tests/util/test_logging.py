@@ -65,6 +65,7 @@ def test_secrets_are_replaced_and_counts_are_not() -> None:
     logging.get("a").info(
         "x", api_key="canary", Authorization="canary", join_token="canary",
         prompt_tokens=3, key_id="k1", join_token_file="/t",
+        headers={"authorization": "canary", "inner": [{"x-api_key": "canary"}]},
     )  # fmt: skip
     assert "canary" not in stream.getvalue()
     (line,) = lines_of(stream)

@@ -43,6 +43,7 @@ from helexa.util.errors import ConfigError, describe
 from helexa.util.metrics import Metrics, NoMetrics, PrometheusMetrics
 from helexa.util.tasks import TaskScope
 from helexa.util.tls import server_context
+from helexa.util.vitals import start_vitals
 
 RECONNECT_AFTER_S: Final = 0.5
 STEP_S: Final = 5.0
@@ -284,6 +285,7 @@ async def _start(parts: _Parts) -> None:
     loop.subscribe(fleet_metrics.update)
     loop.subscribe(parts.memory.note)
     parts.memory.start(parts.tasks)
+    start_vitals(parts.metrics, __version__, parts.clock, parts.tasks)
     loop.start()
     if parts.gateway is not None:
         woken = parts.gateway.snapshot_published

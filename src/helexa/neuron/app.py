@@ -37,6 +37,7 @@ from helexa.neuron.registry.limits import Limits
 from helexa.neuron.registry.policy import Policy
 from helexa.neuron.runtime.engine_client import ClientLimits, EngineClient
 from helexa.neuron.runtime.executor import Executor
+from helexa.neuron.runtime.model_metrics import ModelMetrics
 from helexa.neuron.runtime.neuron_face import EngineUse, NeuronFace, engine_uses
 from helexa.neuron.runtime.request import ExecutorLimits
 from helexa.neuron.runtime.state_folder import StateFolder
@@ -50,6 +51,7 @@ from helexa.util.clock import SystemClock
 from helexa.util.errors import ConfigError, HelexaError, describe
 from helexa.util.metrics import Metrics, NoMetrics, PrometheusMetrics
 from helexa.util.tasks import TaskScope
+from helexa.util.vitals import start_vitals
 
 _VERSION_PROBES: Final = {"llama-server": ("--version",)}
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -103,6 +105,7 @@ class _Neuron:
         self._clock = SystemClock()
         self._started_at = self._clock.monotonic()
         self._metrics: Metrics = PrometheusMetrics() if config.metrics.enabled else NoMetrics()
+        self._model_metrics = ModelMetrics(self._metrics)
         self._tasks = TaskScope(self._task_failed)
         self._api: local_api.ApiServer | None = None
         self._hurry = asyncio.Event()
@@ -138,6 +141,7 @@ class _Neuron:
             raise
         self._client = self._make_client(token, tls)
         self._client_task = self._tasks.start(self._client.run(), "control client")
+        start_vitals(self._metrics, __version__, self._clock, self._tasks)
         if listener is not None:
             self._serve_api(listener)
         self._log.info(
@@ -252,7 +256,6 @@ class _Neuron:
         }
 
     def _tell_metrics(self) -> bytes:
-        self._metrics.gauge("helexa_build_info", "Always 1", version=__version__).set(1.0)
         self._face.publish(self._metrics)
         self._client.publish()
         return self._metrics.render()
@@ -281,6 +284,7 @@ class _Neuron:
         self.stop.set()
 
     def _on_status(self, status: ModelStatus) -> None:
+        self._model_metrics.told(status, self._clock.monotonic())
         # Statuses of restored models come before there is a client; `register` tells those.
         client: ControlClient | None = getattr(self, "_client", None)
         if client is not None:

@@ -37,7 +37,10 @@ def _clean(value: object) -> object:
     if isinstance(value, bytes):
         return _clean(value.decode("utf-8", "backslashreplace"))
     if isinstance(value, Mapping):
-        return {str(key): _clean(item) for key, item in value.items()}
+        return {
+            str(key): "[redacted]" if _is_secret(str(key)) else _clean(item)
+            for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_clean(item) for item in value]
     return value

@@ -28,7 +28,6 @@ FIRST_TOKEN_S: Final = (
     160.0,
 )  # fmt: skip
 LOAD_S: Final = tuple(float(2**n) * 0.25 for n in range(14))
-TOKENS: Final = tuple(float(4**n) for n in range(11))
 _S = TypeVar("_S")
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -208,6 +208,22 @@ async def test_a_bug_in_a_turn_is_told_and_the_loop_goes_on() -> None:
     assert NeuronId("n2") in bench.loop.snapshot().neurons
 
 
+async def test_a_bug_in_who_was_heard_does_not_stop_the_clock() -> None:
+    """Else no silence would ever be noticed again."""
+    bench = Bench()
+
+    def fail() -> list[NeuronHeard]:
+        raise RuntimeError("bug")
+
+    bench.loop.connect(bench.commands.extend, lambda _response: None, fail)
+    await bench.happen(joined(1, register("n1")))
+    bench.loop.start()
+    bench.now += 100.0
+    await until(lambda: not bench.loop.snapshot().neurons[N1].connected, "its silence is noticed")
+    bench.loop.close()
+    assert any(line["event"] == "control_turn_failed" for line in bench.log)
+
+
 async def test_closing_works_off_the_queue() -> None:
     bench = Bench()
     bench.loop.report(joined(1, register("n1")))

@@ -22,6 +22,7 @@ def test_counts_are_what_was_added_less_what_was_removed(steps: list[tuple[str, 
             expected[name] -= 1
     assert {name: inflight.count(NeuronId(name), M) for name in "ab"} == expected
     assert inflight.total == sum(expected.values())
+    assert inflight.by_model() == ({M: inflight.total} if inflight.total else {})
 
 
 def test_removing_what_was_not_added_is_a_bug() -> None:

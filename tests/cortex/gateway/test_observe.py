@@ -3,7 +3,9 @@
 import msgspec
 
 from helexa.cortex.gateway.metering import Outcome
-from helexa.cortex.gateway.observe import LINES_PER_SECOND, RequestObserver
+from helexa.cortex.gateway.observe import LINES_PER_SECOND, LoadGauges, RequestObserver
+from helexa.protocol.ids import ModelId
+from helexa.protocol.inference import Trailer, Usage
 from helexa.util.metrics import PrometheusMetrics
 from tests.cortex.gateway.test_metering import RECORD
 
@@ -43,6 +45,41 @@ def test_requests_times_and_tokens_are_counted() -> None:
     assert 'helexa_tokens_total{model="m",type="input"} 9.0' in text
     assert "helexa_request_duration_seconds_bucket" in text
     assert "helexa_time_to_first_token_seconds_count" in text
+
+
+def test_cached_input_and_reasoning_are_told_beside_the_rest_and_not_twice() -> None:
+    metrics = PrometheusMetrics()
+    usage = Usage(prompt_tokens=10, completion_tokens=5, cached_tokens=7, reasoning_tokens=2)
+    trailer = Trailer(usage=usage, first_token_ms=100.0, duration_ms=500.0)
+    record = msgspec.structs.replace(RECORD, trailer=trailer, stream=False)
+    RequestObserver(metrics, Lines(), lambda: 5.0).record(record)
+    text = metrics.render().decode()
+    for kind, count in (("input", 3), ("cached_input", 7), ("output", 3), ("reasoning", 2)):
+        assert f'helexa_tokens_total{{model="m",type="{kind}"}} {count}.0' in text
+    assert 'helexa_time_per_output_token_seconds_sum{model="m"} 0.1' in text
+
+
+def test_callers_that_leave_are_counted_by_how_far_their_request_had_come() -> None:
+    metrics = PrometheusMetrics()
+    observer = RequestObserver(metrics, Lines(), lambda: 5.0)
+    left = msgspec.structs.replace(RECORD, outcome=Outcome.CANCELLED, trailer=None)
+    observer.record(left)
+    observer.record(msgspec.structs.replace(left, first_byte_ms=None))
+    observer.record(msgspec.structs.replace(left, first_byte_ms=None, neuron=""))
+    text = metrics.render().decode()
+    for phase in ("decode", "prefill", "queue"):
+        assert f'helexa_client_disconnects_total{{phase="{phase}"}} 1.0' in text
+
+
+def test_what_is_worked_on_is_told_by_model_and_falls_back_to_0() -> None:
+    metrics = PrometheusMetrics()
+    gauges = LoadGauges(metrics)
+    gauges.update({ModelId("m"): 3}, held=2)
+    text = metrics.render().decode()
+    assert 'helexa_requests_inflight{model="m"} 3.0' in text
+    assert "helexa_requests_held 2.0" in text
+    gauges.update({}, held=0)
+    assert 'helexa_requests_inflight{model="m"} 0.0' in metrics.render().decode()
 
 
 def test_models_that_callers_invent_get_no_series() -> None:

@@ -1,7 +1,7 @@
 """The fleet's gauges. The names are a contract: dashboards depend on them."""
 
 from helexa.cortex.observe.metrics import FleetMetrics
-from helexa.cortex.orchestrator.events import NeuronGone
+from helexa.cortex.orchestrator.events import NeuronGone, Tick
 from helexa.protocol.ids import NeuronId
 from helexa.protocol.lifecycle import ModelState
 from helexa.util.metrics import PrometheusMetrics
@@ -54,3 +54,16 @@ def test_a_model_that_is_no_longer_wanted_is_shown_as_0() -> None:
     observed.update(fleet(model("a")).snapshot(0.0))
     observed.update(fleet(model("b")).snapshot(0.0))
     assert 'helexa_replicas_desired{model="a"} 0.0' in lines(metrics)
+
+
+def test_a_neuron_that_was_forgotten_does_not_look_silent_for_ever() -> None:
+    metrics = PrometheusMetrics()
+    observed = FleetMetrics(metrics)
+    state = fleet()
+    state.apply([joined(1, register("n1"))], 0.0)
+    state.apply([NeuronGone(NeuronId("n1"), 1, "closed")], 7.0)
+    observed.update(state.snapshot(7.0))
+    assert 'helexa_neuron_heartbeat_age_seconds{neuron="n1"} 7.0' in lines(metrics)
+    state.apply([Tick()], 10_000.0)
+    observed.update(state.snapshot(10_000.0))
+    assert 'helexa_neuron_heartbeat_age_seconds{neuron="n1"} 0.0' in lines(metrics)

@@ -14,8 +14,10 @@ def engine(name, *, binaries=(), spawns=True):
 
 
 class Supervisor:
+    known = (STATUS,)
+
     def statuses(self, *, with_config=False):
-        return (STATUS,)
+        return self.known
 
     def health(self):
         return NeuronHealth(problems=("p",))
@@ -31,14 +33,14 @@ class Seats:
     total = (3, 2)
 
 
-def face(read=lambda: HARDWARE, engines=()):
+def face(read=lambda: HARDWARE, engines=(), supervisor=None):
     return NeuronFace(
         descriptor=NeuronDescriptor(id="n", epoch=1),
         hardware=HARDWARE,
         read_hardware=read,
         budget_bytes=123,
         engines=engines,
-        supervisor=Supervisor(),
+        supervisor=supervisor or Supervisor(),
         seats=Seats(),
     )
 
@@ -93,3 +95,12 @@ def test_gauges_are_written_when_they_are_asked_for():
     text = metrics.render().decode()
     assert 'helexa_neuron_model_up{model="m"} 1.0' in text
     assert "helexa_neuron_requests_waiting 2.0" in text
+
+
+def test_a_model_that_is_forgotten_is_no_longer_told_as_up():
+    metrics, supervisor = PrometheusMetrics(), Supervisor()
+    made = face(supervisor=supervisor)
+    made.publish(metrics)
+    supervisor.known = ()
+    made.publish(metrics)
+    assert 'helexa_neuron_model_up{model="m"} 0.0' in metrics.render().decode()

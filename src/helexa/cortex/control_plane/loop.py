@@ -131,22 +131,27 @@ class ControlLoop:
             self._turn_due = None
         self._working = True
         started_s = self._monotonic()
-        try:
-            for _ in range(STEPS_MAX):
-                if not self._queue:
-                    break
-                batch, self._queue = self._queue, []
-                self._step(batch)
-        except Exception as error:
-            # A bug must not end the fleet's only writer; heartbeats repair what the batch lost.
-            self._errors.inc()
-            self._logger.exception("control_turn_failed", error=describe(error))
-        finally:
-            self._working = False
+        self._guarded(self._work_off)
+        self._working = False
         if self._queue:
             self._turn_due = asyncio.get_running_loop().call_soon(self._turn)
         self._reconcile_time.observe(self._monotonic() - started_s)
-        self._publish()
+        self._guarded(self._publish)
+
+    def _work_off(self) -> None:
+        for _ in range(STEPS_MAX):
+            if not self._queue:
+                break
+            batch, self._queue = self._queue, []
+            self._step(batch)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """A bug must not end the fleet's only writer; heartbeats repair what was lost."""
+        try:
+            work()
+        except Exception as error:
+            self._errors.inc()
+            self._logger.exception("control_turn_failed", error=describe(error))
 
     def _step(self, batch: list[Event]) -> None:
         now = self._monotonic()
@@ -190,8 +195,7 @@ class ControlLoop:
         self._timer = asyncio.get_running_loop().call_later(wait_s, self._tick)
 
     def _tick(self) -> None:
-        for heard in self._heard():
-            self._queue.append(heard)
+        self._guarded(lambda: self._queue.extend(self._heard()))
         self._queue.append(Tick())
         self._turn()
         self._schedule_tick()

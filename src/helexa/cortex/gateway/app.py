@@ -11,13 +11,14 @@ from helexa.cortex.gateway.edge.exchange import Exchange
 from helexa.cortex.gateway.edge.limits import Limits as EdgeLimits
 from helexa.cortex.gateway.edge.server import EdgeServer
 from helexa.cortex.gateway.headers import refusal_answer
+from helexa.cortex.gateway.observe import LoadGauges
 from helexa.cortex.gateway.pipeline import Limits, Pipeline, Seams
 from helexa.cortex.gateway.routes import OPERATIONS, Facts, Routes
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.ports import Authenticator
 from helexa.util.clock import Clock
 from helexa.util.errors import describe
-from helexa.util.metrics import Metrics
+from helexa.util.metrics import Metrics, NoMetrics
 from helexa.util.tasks import TaskScope
 
 SWEEP_INTERVAL_S: Final = 0.25
@@ -48,6 +49,7 @@ class Gateway:
         logger: Any,
     ) -> None:
         self._logger = logger
+        self._gauges = LoadGauges(door.metrics if door.metrics is not None else NoMetrics())
         self._clock = clock
         facts = Facts(
             seams.snapshot,
@@ -130,6 +132,7 @@ class Gateway:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
             self.pipeline.sweep()
+            self._gauges.update(self.pipeline.inflight.by_model(), self.pipeline.held)
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         self._logger.error("task_failed", task=name, error=describe(error))

@@ -32,6 +32,13 @@ class Inflight:
         else:
             del self._counts[key]
 
+    def by_model(self) -> dict[ModelId, int]:
+        """Return how many requests each model has, over all its replicas."""
+        models: dict[ModelId, int] = {}
+        for (_, model_id), count in self._counts.items():
+            models[model_id] = models.get(model_id, 0) + count
+        return models
+
     def count(self, neuron_id: NeuronId, model_id: ModelId) -> int:
         """Return how many requests are on a replica."""
         return self._counts.get((neuron_id, model_id), 0)

@@ -71,6 +71,24 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     attempts: int
 
 
+def phase_of(record: Record) -> str:
+    """Return how far a request had come: queue (no replica yet), prefill or decode."""
+    if not record.neuron:
+        return "queue"
+    return "prefill" if record.first_byte_ms is None else "decode"
+
+
+def time_per_output_token_s(trailer: Trailer) -> float | None:
+    """Return the mean time from one token to the next, by the neuron's clock; None if unknown."""
+    usage = trailer.usage
+    if usage is None or usage.completion_tokens < 2:
+        return None
+    if trailer.first_token_ms is None:
+        return None
+    spent_ms = trailer.duration_ms - trailer.first_token_ms
+    return max(spent_ms, 0.0) / 1e3 / (usage.completion_tokens - 1)
+
+
 def access_fields(record: Record) -> dict[str, object]:
     """Return the fields of the access log line; what is unknown is left out."""
     fields: dict[str, object] = {

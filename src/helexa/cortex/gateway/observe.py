@@ -3,10 +3,18 @@
 Series are looked up once for each combination and kept, since looking up costs more than counting.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from helexa.cortex.gateway.metering import LineBudget, Outcome, Record, access_fields
+from helexa.cortex.gateway.metering import (
+    LineBudget,
+    Outcome,
+    Record,
+    access_fields,
+    phase_of,
+    time_per_output_token_s,
+)
+from helexa.protocol.ids import ModelId
 from helexa.protocol.workload import Operation
 from helexa.util.metrics import FIRST_TOKEN_S, LATENCY_S, Cell, Metrics, Observer
 
@@ -14,7 +22,12 @@ LINES_PER_SECOND: Final = 100
 MODELS_MAX: Final = 200
 _QUIET: Final = frozenset({Outcome.OK, Outcome.CLIENT_ERROR, Outcome.CANCELLED})
 
-_Series = tuple[Cell, Observer, Observer, Cell, Cell]
+PER_TOKEN_S: Final = (
+    0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5,
+)  # fmt: skip
+_TOKENS: Final = "Tokens as counted by the engines; cached input and reasoning by themselves"
+
+_Series = tuple[Cell, Observer, Observer, Observer]
 
 
 class RequestObserver:
@@ -26,6 +39,7 @@ class RequestObserver:
         self._now = now
         self._lines = LineBudget(LINES_PER_SECOND)
         self._series: dict[tuple[str, Operation, Outcome, str], _Series] = {}
+        self._tokens: dict[tuple[str, str], Cell] = {}
         self._models: set[str] = set()
 
     def record(self, record: Record) -> None:
@@ -47,20 +61,45 @@ class RequestObserver:
         series = self._series.get(key)
         if series is None:
             series = self._series[key] = self._new_series(record, model)
-        requests, duration, first_byte, prompt_tokens, output_tokens = series
+        requests, duration, first_byte, per_token = series
         requests.inc()
         duration.observe(record.duration_ms / 1e3)
         if record.stream and record.first_byte_ms is not None:
             first_byte.observe(record.first_byte_ms / 1e3)
-        usage = record.trailer.usage if record.trailer is not None else None
-        if usage is not None:
-            prompt_tokens.inc(usage.prompt_tokens)
-            output_tokens.inc(usage.completion_tokens)
+        if record.outcome is Outcome.CANCELLED:
+            self._metrics.counter(
+                "helexa_client_disconnects_total", "Callers that left", phase=phase_of(record)
+            ).inc()
+        trailer = record.trailer
+        if trailer is None or trailer.usage is None:
+            return
+        usage = trailer.usage
+        self._count_tokens(model, "input", usage.prompt_tokens - usage.cached_tokens)
+        self._count_tokens(model, "cached_input", usage.cached_tokens)
+        self._count_tokens(model, "output", usage.completion_tokens - usage.reasoning_tokens)
+        self._count_tokens(model, "reasoning", usage.reasoning_tokens)
+        pace_s = time_per_output_token_s(trailer)
+        if pace_s is not None:
+            per_token.observe(pace_s)
+
+    def _count_tokens(self, model: str, kind: str, count: int) -> None:
+        if count <= 0:
+            return
+        cell = self._tokens.get((model, kind))
+        if cell is None:
+            cell = self._tokens[model, kind] = self._metrics.counter(
+                "helexa_tokens_total", _TOKENS, model=self._label(model), type=kind
+            )
+        cell.inc(count)
+
+    def _label(self, model: str) -> str:
+        if len(self._models) >= MODELS_MAX and model not in self._models:
+            return "other"
+        self._models.add(model)
+        return model
 
     def _new_series(self, record: Record, model: str) -> _Series:
-        if len(self._models) >= MODELS_MAX and model not in self._models:
-            model = "other"
-        self._models.add(model)
+        model = self._label(model)
         operation, outcome = record.operation.value, record.outcome.value
         metrics = self._metrics
         return (
@@ -87,6 +126,29 @@ class RequestObserver:
                 model=model,
                 operation=operation,
             ),
-            metrics.counter("helexa_tokens_total", "Tokens.", model=model, type="input"),
-            metrics.counter("helexa_tokens_total", "Tokens.", model=model, type="output"),
+            metrics.histogram(
+                "helexa_time_per_output_token_seconds",
+                "Mean time from one token of an answer to the next.",
+                PER_TOKEN_S,
+                model=model,
+            ),
         )
+
+
+class LoadGauges:
+    """What the gateway works on at the moment."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._held = metrics.gauge("helexa_requests_held", "Requests that wait for a model to load")
+        self._in_flight: dict[ModelId, Cell] = {}
+
+    def update(self, in_flight: Mapping[ModelId, int], held: int) -> None:
+        """Tell the requests on replicas, by model, and those that wait for one to load."""
+        self._held.set(held)
+        for model in in_flight.keys() - self._in_flight.keys():
+            self._in_flight[model] = self._metrics.gauge(
+                "helexa_requests_inflight", "Requests that are with a neuron", model=model
+            )
+        for model, cell in self._in_flight.items():
+            cell.set(in_flight.get(model, 0))

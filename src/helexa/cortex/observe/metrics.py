@@ -1,11 +1,4 @@
-"""The fleet's gauges, set from each snapshot. Names are a contract: dashboards depend on them.
-
-helexa_neurons{state}                     known neurons
-helexa_instances{model,state}             models on connected neurons
-helexa_replicas_desired{model}            what should be loaded
-helexa_neuron_heartbeat_age_seconds{neuron}
-helexa_neuron_conflicts_total{neuron}     newcomers refused because their id is in use
-"""
+"""The fleet's gauges, set from each snapshot. Their names are a contract: docs/metrics.md."""
 
 from typing import Final
 
@@ -60,6 +53,9 @@ class FleetMetrics:
                     "helexa_neuron_conflicts_total", _CONFLICTS, neuron=neuron_id
                 ).inc(new)
             self._conflicts[neuron_id] = neuron.conflicts
+        for neuron_id in self._ages.keys() - snapshot.neurons.keys():
+            self._ages.pop(neuron_id).set(0)
+            self._conflicts.pop(neuron_id, None)
         for state, count in counts.items():
             self._metrics.gauge("helexa_neurons", _NEURONS, state=state.value).set(count)
 

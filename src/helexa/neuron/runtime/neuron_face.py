@@ -10,7 +10,8 @@ from helexa.model_runtime.interfaces import EngineDescription
 from helexa.neuron.runtime.supervisor import Supervisor
 from helexa.neuron.runtime.supervisor_seats import Seats
 from helexa.protocol.control import ProvisioningCommand, ProvisioningResponse
-from helexa.protocol.ids import CommandId
+from helexa.protocol.ids import CommandId, ModelId
+from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.model import ModelStatus
 from helexa.protocol.neuron import (
     Capabilities,
@@ -54,6 +55,7 @@ class NeuronFace:
         self._budget_bytes = budget_bytes
         self._supervisor = supervisor
         self._seats = seats
+        self._models_told: set[ModelId] = set()
 
     async def capabilities(self) -> Capabilities:
         """Return what this neuron may run, with the hardware as it is now."""
@@ -98,13 +100,13 @@ class NeuronFace:
 
     def publish(self, metrics: Metrics) -> None:
         """Write the gauges that are read, not counted; called before metrics are told."""
-        for status in self.statuses():
-            up = metrics.gauge(
-                "helexa_neuron_model_up",
-                "1 while the model is loaded",
-                model=status.model_id,
-            )
-            up.set(1.0 if status.state.value == "loaded" else 0.0)
+        up = {s.model_id: s.state is ModelState.LOADED for s in self.statuses()}
+        forgotten = dict.fromkeys(self._models_told - up.keys(), False)
+        self._models_told = set(up)
+        for model_id, is_up in (up | forgotten).items():
+            metrics.gauge(
+                "helexa_neuron_model_up", "1 while the model is loaded", model=model_id
+            ).set(float(is_up))
         load = self.load()
         metrics.gauge(
             "helexa_neuron_memory_available_bytes", "Memory of the machine that is free"

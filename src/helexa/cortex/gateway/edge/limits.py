@@ -41,5 +41,4 @@ class Limits:
     """Past it no connection is accepted until one ends; they wait in the kernel's queue."""
     file_descriptors_spare: int = 64
     """Kept free of clients' connections, below the process's own limit."""
-    listen_backlog: int = 1024
     sweep_s: float = 0.25
