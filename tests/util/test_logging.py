@@ -3,22 +3,10 @@
 import io
 import json
 import logging as stdlib_logging
-from collections.abc import Iterator
 
 import pytest
-import structlog
 
 from helexa.util import logging
-
-
-@pytest.fixture(autouse=True)
-def _restore() -> Iterator[None]:
-    yield
-    structlog.reset_defaults()
-    root = stdlib_logging.getLogger()
-    for handler in list(root.handlers):
-        if getattr(handler, "helexa", False):
-            root.removeHandler(handler)
 
 
 def lines_of(stream: io.StringIO) -> list[dict[str, object]]:
