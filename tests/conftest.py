@@ -1,8 +1,11 @@
 """What every test may use."""
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +17,14 @@ def anyio_backend() -> str:
 def weights_folder() -> Path:
     """A model folder that outlives the session, so that real weights are pulled once."""
     return Path(__file__).parent.parent / ".make" / "models"
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Undo what a test (or a command that it ran in this process) made of logging."""
+    yield
+    structlog.reset_defaults()
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if getattr(handler, "helexa", False):
+            root.removeHandler(handler)

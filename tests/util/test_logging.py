@@ -3,22 +3,10 @@
 import io
 import json
 import logging as stdlib_logging
-from collections.abc import Iterator
 
 import pytest
-import structlog
 
 from helexa.util import logging
-
-
-@pytest.fixture(autouse=True)
-def _restore() -> Iterator[None]:
-    yield
-    structlog.reset_defaults()
-    root = stdlib_logging.getLogger()
-    for handler in list(root.handlers):
-        if getattr(handler, "helexa", False):
-            root.removeHandler(handler)
 
 
 def lines_of(stream: io.StringIO) -> list[dict[str, object]]:
@@ -81,3 +69,19 @@ def test_control_characters_never_break_a_line(style: str) -> None:
     assert len(stream.getvalue().splitlines()) == 1
     assert "\x1b" not in stream.getvalue()
     assert len(stream.getvalue()) < 4_000
+
+
+def test_a_stream_that_is_closed_or_full_never_stops_the_work() -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+        def flush(self) -> None:
+            raise OSError(28, "No space left on device")
+
+    closed = io.StringIO()
+    for stream in (closed, Full()):
+        logging.setup("info", "json", stream)
+        closed.close()
+        logging.get("a").info("lost")
+        stdlib_logging.getLogger("library").error("lost too")

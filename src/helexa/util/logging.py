@@ -4,10 +4,11 @@ What it is not: a place for secrets. Values of keys that name a secret are repla
 sink, whatever the caller passed; control characters are escaped so that one event stays one line.
 """
 
+import contextlib
 import logging
 import sys
 from collections.abc import Mapping, MutableMapping
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, cast
 
 import structlog
 
@@ -78,7 +79,7 @@ def setup(level: str = "info", style: str = "console", stream: TextIO | None = N
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(target),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Sink(target))),
         cache_logger_on_first_use=False,
     )
     _adopt_stdlib(level, target)
@@ -94,6 +95,24 @@ def _adopt_stdlib(level: str, target: TextIO) -> None:
     handler.helexa = True  # type: ignore[attr-defined]  # our mark, read four lines above
     root.addHandler(handler)
     root.setLevel(logging.WARNING if level != "debug" else logging.INFO)
+
+
+class _Sink:
+    """A stream that a log line cannot fail on: a closed or full stderr must not stop the work."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write what can be written; a line that cannot is lost, and nothing else."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, as far as there is somebody to read."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 class _ToStructlog(logging.Handler):
