@@ -1,4 +1,4 @@
-"""The generated pages of the documentation: settings, and the command line's own help.
+"""The generated pages of the documentation: settings, engines, and the command line's own help.
 
 `python -m helexa.cli.manual FOLDER` writes them; a test tells when they are out of date.
 """
@@ -9,8 +9,10 @@ from pathlib import Path
 
 import click
 
+from helexa.cli.engine_manual import engine_manual
 from helexa.cli.main import cli
 from helexa.config.manual import manual
+from helexa.model_runtime.engines.catalogue import ENGINES
 
 _COMMANDS_HEAD = """# Commands
 
@@ -27,7 +29,11 @@ Exit status: 0 done · 1 failed · 2 wrong usage · 3 not found · 4 not allowed
 
 def pages() -> dict[str, str]:
     """Return the text of each generated page by its file name."""
-    return {"configuration.md": manual(), "commands.md": commands_page()}
+    return {
+        "configuration.md": manual(),
+        "engines.md": engine_manual(ENGINES),
+        "commands.md": commands_page(),
+    }
 
 
 def commands_page() -> str:
