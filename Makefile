@@ -3,7 +3,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SEEDS ?= 20000
 .DEFAULT_GOAL := help
 
 .PHONY: help up install develop test lint types soak bench lock docs clean
@@ -45,7 +44,7 @@ lint: develop
 types: develop
 	$(BIN)/mypy
 
-soak: develop ## long runs: coverage-guided fuzzing, many seeds
+soak: develop ## long runs of the coverage-guided fuzzers
 	$(BIN)/python -m tests.soak
 
 bench: develop ## measure the gateway beside nginx and a bare backend (needs gcc and nginx)

@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,28 @@ def test_an_error_id_belongs_to_one_module() -> None:
                 places.setdefault(found, set()).add(relative(path))
     assert places
     assert not {name: where for name, where in places.items() if len(where) > 1}
+
+
+def test_what_calls_itself_pure_is_held_to_it() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    held = {
+        name
+        for contract in contracts["contracts"]
+        if contract["name"].startswith("Pure modules")
+        for name in contract["source_modules"]
+    }
+    claims = {
+        ".".join(path.relative_to(ROOT / "src").with_suffix("").parts)
+        for path in python_files()
+        if SOURCE in path.parents
+        and re.search(r"\bPure\b", ast.get_docstring(ast.parse(path.read_text())) or "")
+    }
+    assert claims
+    assert not {
+        name
+        for name in claims
+        if not any(name == one or name.startswith(f"{one}.") for one in held)
+    }
 
 
 def test_no_unfinished_work_is_left_in_the_code() -> None:

@@ -20,13 +20,17 @@ class PlainTranslation:
         self.produced = False
         self._stream = stream
         self._held = b""
+        self._passed_on = ResponseHead()
 
     def on_head(self, status, headers):
         content_type = headers.get("content-type", "application/json")
         if status == 400:
             self.failure = Failure(ErrorCode.CONTEXT_LENGTH_EXCEEDED, "too long", False)
+        elif status == 504:
+            self._passed_on = ResponseHead(status=status)
         elif status != 200:
-            self.failure = Failure(ErrorCode.INTERNAL_ERROR, "the engine failed")
+            text = "the engine failed"
+            self.failure = Failure(ErrorCode.INTERNAL_ERROR, text, detail="out of memory")
         elif self._stream:
             self.head = ResponseHead(content_type=content_type)
 
@@ -54,7 +58,7 @@ class PlainTranslation:
         usage = Usage(prompt_tokens=5, completion_tokens=7, cached_tokens=2)
         if self._stream:
             return Ending(b"", usage, "stop")
-        self.head = ResponseHead()
+        self.head = self._passed_on
         return Ending(self._held, usage, "stop")
 
 

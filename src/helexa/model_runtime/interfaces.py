@@ -194,6 +194,8 @@ class Failure:
     code: ErrorCode
     message: str
     blames_engine: bool = True
+    detail: str = ""
+    """What the engine itself said, where callers are not told: for the neuron's log alone."""
 
 
 @dataclass(frozen=True, slots=True)

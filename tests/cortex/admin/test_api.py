@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from helexa.cortex.admin.api import AdminFacts, JoinInfo, admin_app
 from helexa.cortex.mesh import MeshView
-from helexa.cortex.orchestrator.snapshot import FleetSnapshot
+from helexa.cortex.orchestrator.snapshot import EMPTY, FleetSnapshot
 from tests.fakes.fleet import fleet, joined, model, register, status
 
 
@@ -101,6 +101,13 @@ def test_metrics_are_text_or_a_404_where_they_are_off() -> None:
     assert answer.text == "helexa_x 1\n"
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     assert client(metrics=None).get("/metrics").status_code == 404
+
+
+def test_health_lists_what_is_impaired() -> None:
+    """Lesson 32: "healthy" is not said of a fleet that cannot serve what it should."""
+    answer = client(snapshot=lambda: EMPTY).get("/health")
+    assert (answer.status_code, answer.json()["status"]) == (200, "impaired")
+    assert answer.json()["problems"] == ["no neuron is connected"]
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])

@@ -35,6 +35,20 @@ def test_a_flood_is_held_back_and_errors_never_are() -> None:
     assert lines.lines[LINES_PER_SECOND][1]["lines_suppressed"] == 50
 
 
+def test_a_callers_mistake_is_a_warning_that_ordinary_lines_do_not_hide() -> None:
+    """Lesson 3: a rejected body leaves one line. A flood of them is bounded, too."""
+    lines = Lines()
+    observer = RequestObserver(PrometheusMetrics(), lines, lambda: 5.0)
+    for _ in range(LINES_PER_SECOND + 1):
+        observer.record(RECORD)
+    wrong = msgspec.structs.replace(RECORD, outcome=Outcome.CLIENT_ERROR, code="malformed_json")
+    for _ in range(LINES_PER_SECOND + 1):
+        observer.record(wrong)
+    warnings = [fields for level, fields in lines.lines if level == "warning"]
+    assert len(warnings) == LINES_PER_SECOND
+    assert warnings[0]["code"] == "malformed_json"
+
+
 def test_requests_times_and_tokens_are_counted() -> None:
     metrics = PrometheusMetrics()
     observer = RequestObserver(metrics, Lines(), lambda: 5.0)

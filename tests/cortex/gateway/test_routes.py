@@ -122,6 +122,13 @@ def test_readiness_follows_the_models_and_the_drain() -> None:
     assert status(draining=lambda: True) == 503
 
 
+def test_readiness_counts_and_names_nothing() -> None:
+    """It asks nobody for a key, so it must not tell the names that `/v1/models` keeps."""
+    loading = routes(snapshot=lambda: snapshot_of(loading=True)).answer(ask("GET", "/readyz"))
+    assert body_of(loading) == {"status": "not ready", "models": {"loading": 1}}
+    assert body_of(routes().answer(ask("GET", "/readyz"))) == {"status": "ready", "not_loaded": {}}
+
+
 def test_health_says_that_the_process_lives_whatever_the_models_do() -> None:
     table = routes(snapshot=lambda: snapshot_of())
     assert body_of(table.answer(ask("GET", "/health"))) == {"status": "ok"}

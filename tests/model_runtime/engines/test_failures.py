@@ -39,13 +39,22 @@ def test_a_failure_of_the_engine_is_never_told_in_its_own_words():
         assert failure.code is ErrorCode.INTERNAL_ERROR
         assert failure.blames_engine
         assert "/home" not in failure.message
+        assert failure.detail == f"the engine answered {status}: {secret}"
+
+
+def test_what_a_failed_engine_said_is_kept_for_the_log_whatever_its_form():
+    """Lesson 5: else the cause of a failure is in no journal. It is bounded."""
+    assert failure_of(500, b"Segfault \xff" + b"x" * 5000).detail.startswith(
+        "the engine answered 500: Segfault \\xff"
+    )
+    assert len(failure_of(500, b"x" * 5000).detail) < 1100
 
 
 def test_a_refused_key_is_a_wrong_listener_and_tells_nothing():
     failure = failure_of(401, b'{"error":{"message":"Invalid API Key k3y"}}')
     assert failure.code is ErrorCode.UPSTREAM_CONNECTION_ERROR
     assert failure.blames_engine
-    assert "k3y" not in failure.message
+    assert "k3y" not in failure.message + failure.detail
 
 
 @pytest.mark.parametrize(

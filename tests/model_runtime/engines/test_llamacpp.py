@@ -167,6 +167,7 @@ def test_fields_that_would_change_the_answers_form_are_taken_out():
     extras = {
         "stream_options": {"include_usage": True}, "timings_per_token": True, "id_slot": 3,
         "return_tokens": True, "n_predict": 99999, "lora": [], "temperature": 0.1,
+        "n_probs": 50_000, "n_cmpl": 100, "post_sampling_probs": True,
     }  # fmt: skip
     _, body = sent(chat(ASK, **extras))
     assert set(body) == {

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from helexa.neuron.runtime.engine_client import ClientLimits
 from helexa.neuron.runtime.request import ExecutorLimits
@@ -44,6 +45,24 @@ async def test_an_error_status_of_the_engine_is_for_another_neuron():
     async with world(once(answer(b"{}", "500 Oops"))) as made:
         log = await made.open(stream=True).ended()
         assert (log.reset.code, log.reset.retry_elsewhere) == ("internal_error", True)
+
+
+async def test_what_a_failed_engine_said_is_in_the_log_and_nowhere_else():
+    """Lesson 5: else the cause of a failure is in no journal."""
+    with capture_logs() as lines:
+        async with world(once(answer(b"{}", "500 Oops"))) as made:
+            log = await made.open(stream=True).ended()
+    assert "memory" not in log.reset.message
+    (line,) = [line for line in lines if line["event"] == "engine_failed_request"]
+    assert line["detail"] == "out of memory"
+
+
+async def test_an_error_that_an_attached_server_answered_counts_as_one():
+    async with world(once(answer(b"{}", "504 Late")), spawns=False) as made:
+        log = await made.open().ended()
+        assert log.head.status == 504
+        text = made.metrics.render().decode()
+    assert 'operation="chat",outcome="upstream_error"} 1.0' in text
 
 
 @pytest.mark.parametrize("sign", [b"EXPLODE", b"GIVE UP"])

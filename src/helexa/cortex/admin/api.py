@@ -1,6 +1,6 @@
 """The admin API's routes, on Starlette.
 
-GET /health                       is the process alive
+GET /health                       the process is alive; what is impaired, if anything
 GET /api/v1/status                everything on one screen
 GET /api/v1/models                models, replicas, why one is not there
 GET /api/v1/neurons               neurons, their hardware and models
@@ -116,7 +116,8 @@ class _Api:
         self._facts = facts
 
     async def health(self, _request: Request) -> Response:
-        return _json({"status": "ok"})
+        problems = views.problems(self._facts.snapshot())
+        return _json({"status": "impaired", "problems": problems} if problems else {"status": "ok"})
 
     async def status(self, _request: Request) -> Response:
         facts = self._facts

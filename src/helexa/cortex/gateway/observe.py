@@ -20,7 +20,7 @@ from helexa.util.metrics import FIRST_TOKEN_S, LATENCY_S, Cell, Metrics, Observe
 
 LINES_PER_SECOND: Final = 100
 MODELS_MAX: Final = 200
-_QUIET: Final = frozenset({Outcome.OK, Outcome.CLIENT_ERROR, Outcome.CANCELLED})
+_ORDINARY: Final = frozenset({Outcome.OK, Outcome.CANCELLED})
 
 PER_TOKEN_S: Final = (
     0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5,
@@ -31,13 +31,18 @@ _Series = tuple[Cell, Observer, Observer, Observer]
 
 
 class RequestObserver:
-    """Takes every `Record`. Error lines are always written, ordinary ones up to a rate."""
+    """Takes every `Record`. Our own error lines are always written, others up to a rate.
+
+    What callers did wrong has a rate of its own: a busy gateway does not hide a client that sends
+    nonsense, and such a client does not fill the log.
+    """
 
     def __init__(self, metrics: Metrics, logger: Any, now: Callable[[], float]) -> None:
         self._metrics = metrics
         self._logger = logger
         self._now = now
         self._lines = LineBudget(LINES_PER_SECOND)
+        self._mistakes = LineBudget(LINES_PER_SECOND)
         self._series: dict[tuple[str, Operation, Outcome, str], _Series] = {}
         self._tokens: dict[tuple[str, str], Cell] = {}
         self._models: set[str] = set()
@@ -45,13 +50,16 @@ class RequestObserver:
     def record(self, record: Record) -> None:
         """Count a request and write its line."""
         self._count(record)
-        if record.outcome in _QUIET and not self._lines.allows(self._now()):
+        ordinary = record.outcome in _ORDINARY
+        budget = self._mistakes if record.outcome is Outcome.CLIENT_ERROR else self._lines
+        bounded = ordinary or budget is self._mistakes
+        if bounded and not budget.allows(self._now()):
             return
-        held_back = self._lines.take_suppressed()
+        held_back = budget.take_suppressed()
         fields = access_fields(record)
         if held_back:
             fields["lines_suppressed"] = held_back
-        write = self._logger.info if record.outcome in _QUIET else self._logger.warning
+        write = self._logger.info if ordinary else self._logger.warning
         write("request", **fields)
 
     def _count(self, record: Record) -> None:

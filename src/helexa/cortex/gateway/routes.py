@@ -143,14 +143,12 @@ class Routes:
 
     def _ready(self) -> Answer:
         snapshot = self._facts.snapshot()
-        waiting = {
-            model_id: models_view.state_of(view)
-            for model_id, view in snapshot.models.items()
-            if not view.replicas
-        }
+        # Only how many: this route asks nobody for a key, and names are for holders of one.
+        states = [models_view.state_of(v) for v in snapshot.models.values() if not v.replicas]
+        waiting = {state: states.count(state) for state in sorted(set(states))}
         if self._facts.draining():
             return _json(503, {"status": "draining"})
-        if snapshot.models and len(waiting) == len(snapshot.models):
+        if snapshot.models and len(states) == len(snapshot.models):
             return _json(503, {"status": "not ready", "models": waiting})
         return _json(200, {"status": "ready", "not_loaded": waiting})
 

@@ -66,14 +66,14 @@ def failure_of(status: int, body: bytes) -> Failure:
         return Failure(ErrorCode.CONTEXT_LENGTH_EXCEEDED, message, blames_engine=False)
     if status in (401, 403):
         # The key is ours, so the caller is innocent: most likely somebody else has the port.
-        return _hidden(ErrorCode.UPSTREAM_CONNECTION_ERROR)
+        return _hidden(ErrorCode.UPSTREAM_CONNECTION_ERROR, str(status))
     code = _CODE_OF_STATUS.get(status)
     if code in (ErrorCode.MODEL_LOADING, ErrorCode.RATE_LIMIT_EXCEEDED):
-        return _hidden(code, blames_engine=False)
+        return _hidden(code, f"{status}: {message}", blames_engine=False)
     if code is None and (status < 500 or _CALLERS_FAULT.search(message)):
         code = ErrorCode.INVALID_REQUEST_BODY
     if code is None:
-        return _hidden(ErrorCode.INTERNAL_ERROR)
+        return _hidden(ErrorCode.INTERNAL_ERROR, f"{status}: {message or _excerpt(body)}")
     return Failure(code, message or "the engine refused the request", blames_engine=False)
 
 
@@ -89,8 +89,12 @@ def failure_of_event(payload: bytes) -> Failure:
     return failure_of(int(status) if known and isinstance(status, int) else 500, payload)
 
 
-def _hidden(code: ErrorCode, *, blames_engine: bool = True) -> Failure:
-    return Failure(code, _HIDDEN[code], blames_engine)
+def _hidden(code: ErrorCode, told: str, *, blames_engine: bool = True) -> Failure:
+    return Failure(code, _HIDDEN[code], blames_engine, detail=f"the engine answered {told}")
+
+
+def _excerpt(body: bytes) -> str:
+    return body[:MESSAGE_CHARS_MAX].decode("utf-8", "backslashreplace")
 
 
 def _told(body: bytes) -> tuple[str, str]:

@@ -46,6 +46,8 @@ _NOT_FOR_CALLERS = (
     # They would change the form of the answer, or reach into other requests' slots.
     "stream_options", "return_tokens", "timings_per_token", "id_slot", "lora", "verbose",
     "response_fields", "return_progress", "echo", "best_of", "suffix",
+    # llama.cpp's own names of fields whose OpenAI names are checked for their range.
+    "n_probs", "n_cmpl", "post_sampling_probs",
 )  # fmt: skip
 
 

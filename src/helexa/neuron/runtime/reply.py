@@ -191,7 +191,9 @@ class Reply:
         if self._over:
             return
         self.cancel()
-        self._owner.failed(Breakdown(failure, detail or failure.message, lost=lost))
+        self._owner.failed(
+            Breakdown(failure, detail or failure.detail or failure.message, lost=lost)
+        )
 
 
 def _failure(code: ErrorCode) -> Failure:

@@ -267,7 +267,14 @@ class Request:
         self._stream.send_end(_encode(trailer))
         if ending.usage is not None:
             self._services.metrics.tokens(self.head.model, ending.usage)
-        self._finish(outcomes.OK)
+        self._finish(self._outcome_of_answer())
+
+    def _outcome_of_answer(self) -> str:
+        """Tell how a whole answer counts: an attached server's own errors pass through as such."""
+        head = self._reply.translation.head if self._reply is not None else None
+        if head is None or head.status < 400:
+            return outcomes.OK
+        return outcomes.CLIENT_ERROR if head.status < 500 else outcomes.UPSTREAM_ERROR
 
     def failed(self, breakdown: Breakdown) -> None:
         """Tell the caller a status if none went out yet, else cut the stream."""
