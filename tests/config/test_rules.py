@@ -46,6 +46,12 @@ def test_two_roles_on_one_host_are_told_of_their_conflicts() -> None:
     assert [dotted(finding.path) for finding in found] == ["api.socket"]
 
 
+def test_the_largest_body_fits_into_the_memory_for_all() -> None:
+    told = in_cortex(gateway={"body_bytes_max": 4096, "bodies_bytes_max": 4095})
+    assert list(told) == ["gateway.bodies_bytes_max"]
+    assert in_cortex(gateway={"body_bytes_max": 4096, "bodies_bytes_max": 4096}) == {}
+
+
 @pytest.mark.parametrize("name", ["gateway", "control_plane", "admin", "portal"])
 @pytest.mark.parametrize("socket", [":7000", "0.0.0.0:7000", "10.0.0.1:7000", "box.lan:7000"])
 def test_what_other_machines_can_reach_must_be_protected_or_said(name: str, socket: str) -> None:

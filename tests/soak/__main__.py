@@ -1,10 +1,9 @@
 """`make soak`: run each coverage-guided fuzzer for a while; end with 1 if any found something.
 
-    python -m tests.soak [seconds for each]
-
 The corpus grows in `.soak/`, so that the next run goes on where this one stopped.
 """
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +15,11 @@ SECONDS = 600
 
 def main() -> int:
     """Run them one after the other; return the exit status."""
-    seconds = int(sys.argv[1]) if len(sys.argv) > 1 else SECONDS
+    parser = argparse.ArgumentParser("python -m tests.soak", description="Run the fuzzers.")
+    parser.add_argument(
+        "--seconds", type=int, default=SECONDS, help="for each of them (%(default)s)"
+    )
+    seconds = parser.parse_args().seconds
     worst = 0
     for script in sorted(HERE.glob("fuzz_*.py")):
         folder = CORPUS / script.stem

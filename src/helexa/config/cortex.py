@@ -37,6 +37,9 @@ class GatewaySettings(Settings):
     default."""
     body_bytes_max: Annotated[ByteCount, Field(ge=1024, le=2**30)] = 32 * 2**20
     """Largest request body; a larger one is answered 413."""
+    bodies_bytes_max: Annotated[ByteCount, Field(ge=1024)] = 512 * 2**20
+    """Memory for the bodies of all requests together, beyond the first 64 KiB of each; a body for
+    which there is no room is answered 429."""
     header_timeout_s: PositiveSeconds = 10.0
     """Longest wait for a request's head; then 408."""
     header_bytes_max: Annotated[ByteCount, Field(ge=4096, le=2**20)] = 64 * 2**10

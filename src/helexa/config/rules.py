@@ -41,6 +41,7 @@ def validate_cortex(config: CortexConfig, engine_problems: EngineProblems) -> li
         ),
         *_open_sockets(config),
         *_certificates(config),
+        *_bodies(config),
         *_liveness(config),
         *_models(config, engine_problems),
         *_defaults(config),
@@ -119,6 +120,17 @@ def _certificates(config: CortexConfig) -> Iterator[Finding]:
             other = pair[0] if given[0] else pair[1]
             message = f"is needed together with {name}.{other}"
             yield Finding((name, missing), message, also=((name, other),))
+
+
+def _bodies(config: CortexConfig) -> Iterator[Finding]:
+    gateway = config.gateway
+    if gateway.bodies_bytes_max < gateway.body_bytes_max:
+        yield Finding(
+            ("gateway", "bodies_bytes_max"),
+            f"must not be less than body_bytes_max ({gateway.body_bytes_max})",
+            show(gateway.bodies_bytes_max),
+            (("gateway", "body_bytes_max"),),
+        )
 
 
 def _liveness(config: CortexConfig) -> Iterator[Finding]:

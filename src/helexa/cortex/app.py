@@ -215,6 +215,7 @@ def _edge_limits(settings: GatewaySettings) -> EdgeLimits:
         head_bytes_max=settings.header_bytes_max,
         body_bytes_per_s_min=settings.body_bytes_per_s_min,
         body_bytes_max=settings.body_bytes_max,
+        bodies_bytes_max=settings.bodies_bytes_max,
         idle_timeout_s=settings.connection_idle_timeout_s,
         write_stall_s=settings.write_stall_timeout_s,
         connections_max=settings.connections_max,

@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from helexa.model_runtime.echo_answer import Answer, Faults, Prompt, embeddings, read_prompt
 from helexa.model_runtime.echo_generation import Generation, Server, die
 
-BODY_BYTES_MAX: Final = 32 << 20
+BODY_BYTES_MAX: Final = 34 << 20
+"""What a gateway takes, and what a neuron adds to it."""
 _REASONS: Final = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found"}
 _encode: Final = msgspec.json.Encoder().encode
 

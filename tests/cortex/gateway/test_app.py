@@ -139,3 +139,20 @@ async def test_a_drain_waits_for_what_runs_and_refuses_what_comes(
     answer = await running
     assert await answer.read() == CHUNK + DONE
     await drain
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("POST", "/v1/nothing", 404), ("PUT", "/v1/models", 405), ("POST", "/v1/embeddings", 415)],
+)
+async def test_a_page_of_an_allowed_origin_may_read_refusals_too(
+    house: House, client: aiohttp.ClientSession, method: str, path: str, status: int
+) -> None:
+    """Without these lines a browser tells its page of a network error, and not what is wrong."""
+    url = house.url + path
+    for origin in ("https://chat.example.org", "https://evil.example"):
+        headers = {"origin": origin, "content-type": "text/plain"}
+        async with client.request(method, url, headers=headers, data=b"x") as answer:
+            assert answer.status == status
+            allowed = answer.headers.get("access-control-allow-origin")
+            assert allowed == (origin if "chat" in origin else None)

@@ -153,5 +153,7 @@ def test_only_configured_origins_may_read_answers_in_a_browser() -> None:
     kept = table.cors_lines(ask("OPTIONS", "/v1/models", origin=b"https://chat.example.org"))
     assert b"access-control-allow-origin: https://chat.example.org\r\n" in kept
     assert b"access-control-allow-methods: GET" in kept
+    headers = kept.split(b"access-control-allow-headers: ")[1].split(b"\r\n")[0]
+    assert headers == b"authorization, *", "openai-node sends headers of its own from browsers"
     assert table.cors_lines(ask("GET", "/v1/models", origin=b"https://evil.example")) == b""
     assert b"allow-credentials" not in kept

@@ -117,6 +117,8 @@ class Gateway:
         status, lines, body = refusal_answer(refusal, exchange.request_id if exchange else "")
         if exchange is not None and refusal.code is ErrorCode.METHOD_NOT_ALLOWED:
             lines += b"allow: " + self._routes.allowed(exchange.path) + b"\r\n"
+        if exchange is not None:
+            lines += self._routes.cors_lines(exchange)
         self._logger.info(
             "refused",
             code=refusal.code.value,

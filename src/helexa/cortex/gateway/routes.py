@@ -129,7 +129,8 @@ class Routes:
         if exchange.method == "OPTIONS":
             lines += (
                 b"access-control-allow-methods: " + self.allowed(exchange.path) + b"\r\n"
-                b"access-control-allow-headers: authorization, content-type, x-request-id\r\n"
+                # "*" covers what client libraries send of their own, but never `authorization`.
+                b"access-control-allow-headers: authorization, *\r\n"
                 b"access-control-max-age: 600\r\n"
             )
         return lines + b"access-control-expose-headers: x-request-id, retry-after\r\n"

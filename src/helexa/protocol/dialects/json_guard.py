@@ -26,6 +26,7 @@ _KINDS: Final = bytes(
 )
 _DIGIT_RUN: Final = b"\x01" * (DIGITS_MAX + 1)
 _SPACE: Final = b" \t\r\n"
+_SMALL_BYTES: Final = 64 * 1024
 _NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _STEP: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 # Fields that routing, limits or billing act on: read by us and again by an engine.
@@ -99,6 +100,11 @@ def _depth(skeleton: bytes) -> int:
 
 def _is_suspect(body: bytes) -> bool:
     """Tell whether a field that matters may be there twice, plainly or in disguise."""
+    if len(body) <= _SMALL_BYTES:  # one call of C code is three times faster than a loop of ours
+        names = _ONCE.findall(body)
+        if len(set(names)) < len(names):
+            return True
+        return b"\\u00" in body and _DISGUISED.search(body) is not None
     seen: set[bytes] = set()
     for found in _ONCE.finditer(body):
         if found[1] in seen:

@@ -233,3 +233,61 @@ def test_a_refused_head_has_a_request_id_too() -> None:
     [answer] = parse_answers(bench.sent)
     assert answer.headers[b"x-request-id"].startswith(b"req-")
     assert b'"code":"bad_request"' in answer.body
+
+
+BODIES = Limits(body_bytes_max=1000, bodies_bytes_max=1700, body_bytes_free=100)
+BEGUN = {
+    "declared": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n",
+    "chunked": b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n",
+}
+MOST = b"x" * 900
+
+
+@pytest.mark.parametrize("framing", BEGUN)
+def test_bodies_of_all_connections_together_are_bounded(framing: str) -> None:
+    """P6: a thousand clients that send 32 MB each, slowly, do not take all the memory there is."""
+    bench = EdgeBench(limits=BODIES)
+    for held in (800, 1600):
+        bench.connect()
+        bench.send(BEGUN[framing], MOST)
+        assert not bench.sent
+        assert bench.service.bodies_bytes == held
+    bench.connect()
+    bench.send(BEGUN[framing], MOST)
+    assert [answer.status for answer in parse_answers(bench.sent)] == [429]
+    assert bench.closed
+    assert bench.service.bodies_bytes == 1600
+
+
+def test_a_small_body_is_taken_however_much_the_large_ones_have() -> None:
+    bench = EdgeBench(limits=BODIES)
+    for _ in range(2):
+        bench.connect()
+        bench.send(BEGUN["declared"], MOST)
+    bench.connect()
+    bench.send(post(b"x" * 100)[:-50], b"x" * 50)
+    assert [answer.status for answer in parse_answers(bench.sent)] == [200]
+
+
+@pytest.mark.parametrize("end", ["answered", "cut", "lost", "left", "late", "refused"])
+def test_the_memory_of_a_body_is_given_back_however_its_request_ends(end: str) -> None:
+    bench = EdgeBench(later, limits=BODIES)
+    bench.send(BEGUN["chunked"], MOST)
+    assert bench.service.bodies_bytes == 800
+    if end in {"answered", "cut"}:
+        bench.send(b"x" * 100 + b"\r\n0\r\n\r\n")
+        assert bench.service.bodies_bytes == 900, "it is held while the request is worked on"
+        [exchange] = bench.seen
+        if end == "answered":
+            exchange.respond(200, b"", b"")
+        else:
+            exchange.abort()
+    elif end == "late":
+        bench.wait(11)
+    elif end == "refused":
+        bench.send(b"x" * 100 + b"no framing")
+    else:
+        if end == "left":
+            bench.end()
+        bench.lose()
+    assert bench.service.bodies_bytes == 0

@@ -29,6 +29,7 @@ class Answering(asyncio.Protocol):
 
     __slots__ = (
         "_body",
+        "_charged",
         "_exchange",
         "_held",
         "_keep_alive",
@@ -52,6 +53,8 @@ class Answering(asyncio.Protocol):
         self._phase = READY
         self._exchange: Exchange | None = None
         self._body: DeclaredBody | ChunkedBody | None = None
+        self._charged = 0
+        """Bytes of the present body that are counted among those of all connections."""
         self._held = bytearray()
         """Bytes of a head that is not whole yet, or of requests after the one being answered."""
         self._reading_paused = False
@@ -243,6 +246,11 @@ class Answering(asyncio.Protocol):
     def _forget(self) -> None:
         self._held = bytearray()
         self._body = None
+        self._discharge()
+
+    def _discharge(self) -> None:
+        self._service.bodies_bytes -= self._charged
+        self._charged = 0
 
     def _leave(self) -> None:
         exchange, self._exchange = self._exchange, None

@@ -21,6 +21,14 @@ def over_limit(limits: Limits) -> Refusal:
     )
 
 
+def no_room(limits: Limits) -> Refusal:
+    """Return the 429 of a body for which there is no memory now."""
+    return Refusal(
+        ErrorCode.RATE_LIMIT_EXCEEDED,
+        f"the requests that are being worked on have {limits.bodies_bytes_max} bytes already",
+    )
+
+
 class DeclaredBody:
     """Collects a body of known length. `feed` until `done`."""
 

@@ -23,7 +23,7 @@ from helexa.cortex.gateway.edge.answering import (
     READY,
     Answering,
 )
-from helexa.cortex.gateway.edge.body import ChunkedBody, DeclaredBody, over_limit
+from helexa.cortex.gateway.edge.body import ChunkedBody, DeclaredBody, no_room, over_limit
 from helexa.cortex.gateway.edge.exchange import Exchange
 from helexa.cortex.gateway.edge.head import CHUNKED
 from helexa.cortex.gateway.edge.memo import HeadMemo
@@ -86,6 +86,7 @@ class Connection(Answering):
     def answered(self) -> None:
         """Go on to the next request, or end the connection."""
         self._exchange = None
+        self._discharge()
         service = self._service
         if self._keep_alive and not service.draining:
             self._phase = READY
@@ -232,14 +233,26 @@ class Connection(Answering):
         assert exchange is not None
         stop = body.feed(data, offset)
         self._received += stop - offset
-        if body.refusal is not None:
-            self._refuse_unread(exchange, body.refusal)
+        refusal = body.refusal or self._charge(len(body.body))
+        if refusal is not None:
+            self._refuse_unread(exchange, refusal)
             return len(data)
         if body.done:
             exchange.body = bytes(body.body)
             self._body = None
             self._handle(exchange, None)
         return stop
+
+    def _charge(self, byte_count: int) -> Refusal | None:
+        """Count what the body has by now as memory that is taken, until the request is over."""
+        service = self._service
+        more = byte_count - service.limits.body_bytes_free - self._charged
+        if more > 0:
+            self._charged += more
+            service.bodies_bytes += more
+            if service.bodies_bytes > service.limits.bodies_bytes_max:
+                return no_room(service.limits)
+        return None
 
 
 def _caller_id(value: bytes) -> str | None:

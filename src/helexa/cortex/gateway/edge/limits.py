@@ -27,6 +27,10 @@ class Limits:
     """Request line and all headers together."""
     headers_max: int = 100
     body_bytes_max: int = 32 * 1024 * 1024
+    bodies_bytes_max: int = 512 * 1024 * 1024
+    """Bodies in memory, of all requests together …"""
+    body_bytes_free: int = 64 * 1024
+    """… but for so much of each: who sends little is not turned away for those who send much."""
     trailer_bytes_max: int = 8 * 1024
     chunk_line_bytes_max: int = 256
     """A chunk's size with its extensions."""

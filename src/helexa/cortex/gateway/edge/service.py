@@ -63,6 +63,7 @@ class Service:
         "_ids",
         "_second",
         "admit",
+        "bodies_bytes",
         "connections",
         "date_line",
         "draining",
@@ -96,6 +97,8 @@ class Service:
         self.limits = limits
         self.reader = HeadReader(limits)
         self.connections: set[Client] = set()
+        self.bodies_bytes = 0
+        """What all bodies in memory have beyond the first bytes of each, which are free."""
         self.draining = False
         """While true, each connection ends after the answer it is giving."""
         self.now_s = 0.0
