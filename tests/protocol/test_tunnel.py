@@ -187,7 +187,8 @@ def test_a_failing_handler_resets_its_stream_and_no_other() -> None:
 
     pair = Pair()
     pair.cortex._fault = faults.append
-    broken = pair.cortex.open(b"{}", b"", Broken())
+    broken_ear = Broken()
+    broken = pair.cortex.open(b"{}", b"", broken_ear)
     _, healthy = pair.open()
     pair.carry()
     for stream, _, _ in pair.accepted:
@@ -196,6 +197,26 @@ def test_a_failing_handler_resets_its_stream_and_no_other() -> None:
     assert [type(error) for error in faults] == [ZeroDivisionError]
     assert broken.over
     assert healthy.data == b"x"
+    assert broken_ear.resets == [b'{"code":"internal_error"}'], "it can end what it holds"
+
+
+def test_a_handler_that_fails_at_its_end_too_is_let_go() -> None:
+    faults: list[Exception] = []
+
+    class Broken(Ear):
+        def on_head(self, payload: bytes) -> None:
+            raise ZeroDivisionError
+
+        def on_reset(self, payload: bytes) -> None:
+            raise LookupError
+
+    pair = Pair()
+    pair.cortex._fault = faults.append
+    pair.cortex.open(b"{}", b"", Broken())
+    pair.carry()
+    pair.accepted[0][0].send_head(b"{}")
+    pair.carry()
+    assert [type(error) for error in faults] == [ZeroDivisionError, LookupError]
 
 
 def test_the_shell_is_woken_once_for_many_frames() -> None:

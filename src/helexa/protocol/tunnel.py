@@ -55,10 +55,11 @@ from helexa.protocol.tunnel_frames import (
     pack_opening,
     unpack_header,
 )
-from helexa.protocol.tunnel_stream import Stream
+from helexa.protocol.tunnel_stream import NOBODY, Stream
 
 __all__ = ["Stream", "StreamHandler", "Tunnel", "TunnelError"]
 
+_INTERNAL: Final = b'{"code":"internal_error"}'
 _TO_HANDLER: Final = frozenset({DATA, HEAD, END})
 Accept = Callable[[Stream, bytes], StreamHandler]
 
@@ -246,8 +247,14 @@ class Tunnel:
             self._handler_failed(stream, error)
 
     def _handler_failed(self, stream: Stream, error: Exception) -> None:
-        stream.reset(b'{"code":"internal_error"}')
+        """Reset a stream whose consumer failed, and let it end what it holds."""
+        stream.reset(_INTERNAL)
         self._fault(error)
+        handler, stream.handler = stream.handler, NOBODY
+        try:
+            handler.on_reset(_INTERNAL)
+        except Exception as again:  # noqa: BLE001  it was told; it cannot be helped
+            self._fault(again)
 
     def _forget(self, stream: Stream) -> None:
         stream.over = True

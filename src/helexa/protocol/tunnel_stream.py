@@ -44,7 +44,7 @@ class _Nobody:
         """Ignore it."""
 
 
-_NOBODY: Final[StreamHandler] = _Nobody()
+NOBODY: Final[StreamHandler] = _Nobody()
 
 
 class Stream:
@@ -58,7 +58,7 @@ class Stream:
     def __init__(self, tunnel: "Tunnel", number: int) -> None:
         self._tunnel = tunnel
         self.id = number
-        self.handler: StreamHandler = _NOBODY
+        self.handler: StreamHandler = NOBODY
         self.over = False
         """Nothing more will come or go."""
         self.backlog_bytes = 0

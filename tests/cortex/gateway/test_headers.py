@@ -43,3 +43,8 @@ def test_a_missing_key_is_asked_for() -> None:
 def test_only_a_plain_content_type_is_passed_on(content_type: str, lines: bytes) -> None:
     """S36: nothing of an engine's headers gets through but its type."""
     assert headers.relayed_lines(content_type, None) == lines
+
+
+@pytest.mark.parametrize(("asked_s", "told_s"), [(-(10**20), 1), (7, 7), (10**20, 30)])
+def test_a_retry_time_of_a_neuron_is_bounded_too(asked_s: int, told_s: int) -> None:
+    assert b"retry-after: %d\r\n" % told_s in headers.relayed_lines("application/json", asked_s)

@@ -164,3 +164,73 @@ def test_a_reset_that_nobody_understands_is_a_lost_connection() -> None:
         job.stream.reset(payload)
         world.carry()
         assert caller.error["code"] == "upstream_connection_error"
+
+
+UNREADABLE = {
+    "no JSON": b"xx",
+    "a text that is not UTF-8": b'{"status":200,"content_type":"\xff"}',
+    "nesting": b'{"status":' + b"[" * 30_000,
+    "a status of -1": b'{"status":-1}',
+    "a status of 999": b'{"status":999}',
+    "an interim status": b'{"status":101}',
+    "a status of 40 digits": b'{"status":' + b"1" * 40 + b"}",
+    "an answer that has no body": b'{"status":204}',
+}
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_a_head_that_is_none_ends_the_request_at_once(name: str, streamed: bool) -> None:
+    """S36: what a neuron says becomes a status line only where it is one."""
+    world = World("n1")
+    _, caller = world.ask(stream=streamed)
+    world.job().stream.send_head(UNREADABLE[name])
+    world.job().neuron.carry()
+    assert (caller.status, caller.error["code"]) == (502, "engine_garbage")
+    assert world.job().cancelled is not None
+    assert world.pipeline.inflight.total == 0
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_second_head_and_a_body_without_one_break_the_answer_off(streamed: bool) -> None:
+    world = World("n1")
+    _, twice = world.ask(stream=streamed)
+    for _ in range(2):
+        world.job().begin()
+    _, headless = world.ask(stream=streamed)
+    world.job().say(CHUNK)
+    world.job().say(CHUNK)
+    assert twice.error["code"] == headless.error["code"] == "engine_garbage"
+    assert (headless.status, twice.cut_off) == (502, streamed)
+    assert world.pipeline.inflight.total == 0
+
+
+@pytest.mark.parametrize("payload", [b'{"finish_reason":"\xff"}', b'{"usage":' + b"[" * 30_000])
+def test_a_trailer_that_is_not_readable_costs_the_numbers_and_not_the_answer(
+    payload: bytes,
+) -> None:
+    world = World("n1")
+    _, caller = world.ask(stream=True)
+    world.job().begin()
+    world.job().say(CHUNK + DONE)
+    world.job().stream.send_end(payload)
+    world.job().neuron.carry()
+    assert caller.complete
+    assert caller.body == CHUNK + DONE
+    assert [record.trailer for record in world.records] == [None]
+
+
+@pytest.mark.parametrize("payload", [b'{"code":"\xff"}', b'{"code":' + b"[" * 30_000])
+def test_a_reason_that_is_not_readable_is_a_lost_connection(payload: bytes) -> None:
+    world = World("n1")
+    _, caller = world.ask()
+    world.job().stream.reset(payload)
+    world.job().neuron.carry()
+    assert caller.error["code"] == "upstream_connection_error"
+
+
+def test_a_reason_is_told_in_a_bounded_length() -> None:
+    world = World("n1")
+    _, caller = world.ask()
+    world.job().give_up("engine_crash", message="x" * 50_000)
+    assert len(caller.error["message"]) == 1000

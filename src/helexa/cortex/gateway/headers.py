@@ -17,7 +17,7 @@ def refusal_lines(refusal: Refusal) -> bytes:
     lines = JSON
     wait_s = refusal.retry_after
     if wait_s is not None:
-        lines += b"retry-after: %d\r\n" % min(max(wait_s, 1), 30)
+        lines += _retry_after(wait_s)
     elif CODES[refusal.code].status >= 500 and refusal.code is not ErrorCode.UPSTREAM_TIMEOUT:
         lines += b"x-should-retry: false\r\n"
     if refusal.code is ErrorCode.INVALID_API_KEY:
@@ -39,5 +39,9 @@ def relayed_lines(content_type: str, retry_after_s: int | None) -> bytes:
     kept = content_type if content_type.isprintable() and content_type.isascii() else ""
     lines = JSON if kept in {"", "application/json"} else f"content-type: {kept}\r\n".encode()
     if retry_after_s is not None:
-        lines += b"retry-after: %d\r\n" % retry_after_s
+        lines += _retry_after(retry_after_s)
     return lines
+
+
+def _retry_after(wait_s: int) -> bytes:
+    return b"retry-after: %d\r\n" % min(max(wait_s, 1), 30)

@@ -13,6 +13,7 @@ import msgspec
 
 from helexa.cortex.gateway import headers
 from helexa.cortex.gateway.edge.exchange import Exchange
+from helexa.cortex.gateway.edge.response import BODILESS
 from helexa.cortex.gateway.metering import Outcome, outcome_of, outcome_of_status
 from helexa.cortex.orchestrator.snapshot import Replica
 from helexa.protocol.dialects import openai
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from helexa.cortex.gateway.pipeline import Pipeline
 
 ANSWER_BYTES_MAX: Final = 64 << 20
+MESSAGE_CHARS_MAX: Final = 1000
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
+"""What the decoders raise on bytes that are not what they should be."""
 _head_decoder: Final = msgspec.json.Decoder(ResponseHead)
 _trailer_decoder: Final = msgspec.json.Decoder(Trailer)
 _reset_decoder: Final = msgspec.json.Decoder(Reset)
@@ -122,7 +126,17 @@ class Relay:
 
     def on_head(self, payload: bytes) -> None:
         """Take the status; a stream that goes well is committed to the caller now."""
-        response = _head_decoder.decode(payload)
+        try:
+            response = _head_decoder.decode(payload)
+        except _UNREADABLE:
+            self._give_up_on("its head is not readable")
+            return
+        if self._response is not None or not 200 <= response.status < 600:
+            self._give_up_on(f"a head with status {response.status!s:.20} has no place here")
+            return
+        if response.status in BODILESS:
+            self._give_up_on(f"an answer with status {response.status} has no body")
+            return
         self._response = response
         self.status = response.status
         self.heard_s = self._now()
@@ -157,7 +171,15 @@ class Relay:
         else:
             stream.consumed(size)
 
+    def _give_up_on(self, because: str) -> None:
+        """The neuron broke the rules of an answer: tell both sides, and end it."""
+        because = f"the neuron's answer could not be understood: {because}"
+        self.abandon(Refusal(ErrorCode.ENGINE_GARBAGE, because))
+
     def _collect(self, data: bytes, size: int) -> None:
+        if self._response is None:
+            self._give_up_on("its body came before its head")
+            return
         if self.first_byte_s is None:
             self.first_byte_s = self.heard_s
         self._parts.append(data)
@@ -174,7 +196,7 @@ class Relay:
             return
         try:
             self.trailer = _trailer_decoder.decode(payload) if payload else None
-        except msgspec.MsgspecError:
+        except _UNREADABLE:
             self.trailer = None
         self.stream = None
         exchange = self.exchange
@@ -199,13 +221,14 @@ class Relay:
             return
         try:
             reset = _reset_decoder.decode(payload)
-        except msgspec.MsgspecError:
+        except _UNREADABLE:
             reset = Reset(code=ErrorCode.UPSTREAM_CONNECTION_ERROR.value)
         try:
             code = ErrorCode(reset.code)
         except ValueError:
             code = ErrorCode.UPSTREAM_CONNECTION_ERROR
-        refusal = Refusal(code, reset.message or code.value, None, reset.retry_after_s)
+        message = (reset.message or code.value)[:MESSAGE_CHARS_MAX]
+        refusal = Refusal(code, message, None, reset.retry_after_s)
         untouched = self._response is None and not self._parts
         self._pipeline.broken(self, refusal, retry=reset.retry_elsewhere and untouched)
 
