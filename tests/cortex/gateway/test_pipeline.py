@@ -82,6 +82,16 @@ def test_what_cannot_be_served_is_refused_before_any_neuron(
     assert [record.code for record in world.records] == [code]
 
 
+def test_a_prompt_clearly_over_every_window_is_refused_before_any_neuron() -> None:
+    """Lesson 49: 400 context_length_exceeded, without bothering an engine."""
+    world = World("n1")
+    _, caller = world.ask(messages=[{"role": "user", "content": "x" * 16 * 4097}])
+    assert (caller.status, caller.error["code"]) == (400, "context_length_exceeded")
+    assert not world.neurons["n1"].jobs
+    _, _ = world.ask(messages=[{"role": "user", "content": "x" * 16 * 4096}])
+    assert len(world.neurons["n1"].jobs) == 1
+
+
 def test_without_a_neuron_the_caller_is_told_to_come_back() -> None:
     """R1.45: 503 with Retry-After, and the gateway stays up."""
     world = World()

@@ -140,6 +140,20 @@ def test_a_completion_body_becomes_its_head() -> None:
     )
 
 
+def test_the_least_number_of_tokens_is_told_where_it_is_certain() -> None:
+    """Lesson 49: an estimate that errs low; images, tools and batches are not guessed at."""
+    long = chat(messages=[{"role": "user", "content": "x" * 1_600}])
+    parts = chat(messages=[{"role": "user", "content": [{"type": "text", "text": "x" * 1_600}]}])
+    assert isinstance(long, RequestHead)
+    assert isinstance(parts, RequestHead)
+    assert (long.prompt_tokens_min, parts.prompt_tokens_min) == (100, 0)
+    for prompt, least in [("x" * 320, 20), ([1, 2, 3], 3), (["x" * 999], 0), ([[1, 2]], 0)]:
+        body = json.dumps({"model": "m", "prompt": prompt}).encode()
+        head = openai.read(Operation.COMPLETION, body)
+        assert isinstance(head, RequestHead)
+        assert head.prompt_tokens_min == least
+
+
 def test_an_error_event_is_one_event_with_the_envelope() -> None:
     event = openai.error_event(Refusal(ErrorCode.ENGINE_CRASH, "it died\nbadly"), "req-1")
     assert event.startswith(b"data: ")

@@ -335,4 +335,5 @@ def _asked_of(relay: Relay) -> RoutingRequest:
         workload_class=relay.workload_class,
         operation=relay.head.operation,
         excluded=relay.excluded,
+        prompt_tokens_min=relay.head.prompt_tokens_min,
     )

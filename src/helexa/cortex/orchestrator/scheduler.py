@@ -10,6 +10,8 @@ import difflib
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from helexa.cortex.orchestrator.filters import (
     FILTERS,
     UNHEALTHY_RETRY_S,
@@ -33,8 +35,10 @@ __all__ = ["RoutingDecision", "RoutingRequest", "Sent", "explain", "find_model",
 
 Sent = Callable[[Replica], int]
 
-Usual = tuple[ModelView | None, tuple[tuple[Replica, int], ...]]
-"""A model and its replicas, with their seats, that pass every filter while nobody uses them."""
+Usual = tuple[ModelView | None, tuple[tuple[Replica, int], ...], int]
+"""A model; its replicas, with their seats, that pass every filter while nobody uses them; and the
+smallest of their context windows, in tokens."""
+ANY_WINDOW: Final = 1 << 62
 
 RETRY_AFTER_S_MAX: Final = 30
 MEMO_MAX: Final = 1024
@@ -47,7 +51,7 @@ def route(
     request: RoutingRequest, snapshot: FleetSnapshot, sent: Sent
 ) -> RoutingDecision | Refusal:
     """Return the replica for a request, or why there is none."""
-    if not request.excluded and not request.prompt_tokens_min:
+    if not request.excluded:
         decision = _route_as_usual(request, snapshot, sent)
         if decision is not None:
             return decision
@@ -68,13 +72,15 @@ def _route_as_usual(
         usual = _usual(request, snapshot)
         if len(snapshot.memo) < MEMO_MAX:
             snapshot.memo[key] = usual
-    model, replicas = usual
+    model, replicas, window_tokens = usual
+    if model is None or request.prompt_tokens_min > window_tokens:
+        return None
     free = [
         Candidate(replica, in_flight, seats)
         for replica, seats in replicas
         if (in_flight := sent(replica)) < seats + WAITING_PER_REPLICA_MAX
     ]
-    if not free or model is None:
+    if not free:
         return None
     best = free[0] if len(free) == 1 else best_of(free, request.request_id)
     return _decision(model, best.replica, len(free), snapshot)
@@ -83,11 +89,14 @@ def _route_as_usual(
 def _usual(request: RoutingRequest, snapshot: FleetSnapshot) -> Usual:
     model = find_model(request, snapshot)
     if isinstance(model, Refusal):
-        return None, ()
+        return None, (), 0
+    short = msgspec.structs.replace(request, prompt_tokens_min=0)
     candidates = _candidates(model, lambda _replica: 0)
     for each in FILTERS:
-        candidates = each.keep(request, candidates)
-    return model, tuple((c.replica, c.seats) for c in candidates)
+        candidates = each.keep(short, candidates)
+    windows = [c.replica.capability.context_tokens for c in candidates]
+    smallest = min((window for window in windows if window is not None), default=ANY_WINDOW)
+    return model, tuple((c.replica, c.seats) for c in candidates), smallest
 
 
 def _route_in_full(

@@ -92,6 +92,8 @@ class _Embeddings(Struct):
 
 
 EMBEDDING_INPUTS_MAX: Final = 2048
+CHARACTERS_PER_TOKEN_MAX: Final = 16
+"""Prose has 3 to 5; only what is certainly over a window may be refused by it."""
 SCHEMA_BYTES_MAX: Final = 64 * 1024
 
 _chat: Final = msgspec.json.Decoder(_Chat)
@@ -114,6 +116,8 @@ class RequestHead(Struct, frozen=True, gc=False):
     vision: bool = False
     continues: bool = False
     """The last message is the assistant's: the answer continues it."""
+    prompt_tokens_min: int = 0
+    """The prompt has at least this many tokens; errs low, and 0 where that cannot be told."""
 
 
 def read(operation: Operation, body: bytes) -> RequestHead | Refusal:
@@ -153,9 +157,13 @@ def _chat_head(chat: _Chat) -> RequestHead | Refusal:
         return Refusal(ErrorCode.INVALID_REQUEST_BODY, because, param="response_format")
     beats = chat.max_completion_tokens
     vision = False
+    characters = 0
     for message in chat.messages:
-        if type(message.content) is list and not vision:
-            vision = any(part.type == "image_url" for part in message.content)
+        content = message.content
+        if type(content) is str:
+            characters += len(content)
+        elif content is not None and not vision:
+            vision = any(part.type == "image_url" for part in content)  # type: ignore[union-attr]
     options = chat.stream_options
     return RequestHead(
         Operation.CHAT,
@@ -166,6 +174,7 @@ def _chat_head(chat: _Chat) -> RequestHead | Refusal:
         chat.n or 1,
         vision,
         chat.messages[-1].role == "assistant",
+        characters // CHARACTERS_PER_TOKEN_MAX,
     )
 
 
@@ -180,7 +189,15 @@ def _completion_head(completion: _Completion) -> RequestHead | Refusal:
         options is not None and bool(options.include_usage),
         completion.max_tokens,
         completion.n or 1,
+        prompt_tokens_min=_completion_tokens_min(completion.prompt),
     )
+
+
+def _completion_tokens_min(prompt: str | list[Raw]) -> int:
+    if isinstance(prompt, str):
+        return len(prompt) // CHARACTERS_PER_TOKEN_MAX
+    # A list of numbers is one prompt of that many tokens; a list of texts is many prompts.
+    return len(prompt) if bytes(prompt[0])[:1].isdigit() else 0
 
 
 def _embeddings_head(embeddings: _Embeddings) -> RequestHead | Refusal:
