@@ -116,7 +116,8 @@ def test_the_same_answer_comes_whole_where_no_stream_was_asked(engine):
 
 def test_several_choices_and_logprobs(engine):
     body = {"messages": ASK, "max_tokens": 4, "n": 2, "logprobs": True, "top_logprobs": 2}
-    body["ignore_eos"] = True
+    # Greedy: the hand-made model's random weights would else now and then say half a character.
+    body |= {"ignore_eos": True, "temperature": 0}
     out, ending = engine.ask(body)
     choices = json.loads(out)["choices"]
     assert [one["index"] for one in choices] == [0, 1]
