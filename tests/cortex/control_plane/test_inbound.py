@@ -3,7 +3,12 @@
 import msgspec
 import pytest
 
-from helexa.cortex.control_plane.inbound import MODELS_MAX, event_of, problem_of
+from helexa.cortex.control_plane.inbound import (
+    CAPABILITIES_BYTES_MAX,
+    DESCRIPTOR_BYTES_MAX,
+    event_of,
+    problem_of,
+)
 from helexa.cortex.orchestrator.events import (
     CapabilitiesChanged,
     CommandAnswered,
@@ -12,6 +17,7 @@ from helexa.cortex.orchestrator.events import (
     NeuronBeat,
     NeuronLeaving,
 )
+from helexa.cortex.orchestrator.neurons import MODELS_PER_NEURON_MAX
 from helexa.protocol.control import (
     CapabilitiesReport,
     HealthReport,
@@ -67,7 +73,7 @@ def with_capability(**fields: object) -> ModelStatus:
         (
             Heartbeat(
                 sequence=1, health=NeuronHealth(), load=NeuronLoad(),
-                models=(status(model()),) * (MODELS_MAX + 1),
+                models=(status(model()),) * (MODELS_PER_NEURON_MAX + 1),
             ),
             "more than",
         ),
@@ -77,3 +83,17 @@ def test_what_cannot_be_is_found(message: NeuronMessage, told: str) -> None:
     problem = problem_of(message)
     assert problem is not None
     assert told in problem
+
+
+def test_who_a_neuron_is_and_what_it_has_is_said_in_a_bounded_length() -> None:
+    """It is kept, shown and written to disk as long as the neuron is remembered."""
+    plain = register("n1")
+    large = msgspec.structs.replace(plain.neuron, hostname="x" * DESCRIPTOR_BYTES_MAX)
+    engines = tuple(f"engine-{number}" for number in range(CAPABILITIES_BYTES_MAX // 8))
+    able = msgspec.structs.replace(plain.capabilities, engines=engines)
+    for message in (
+        msgspec.structs.replace(plain, neuron=large),
+        msgspec.structs.replace(plain, capabilities=able),
+        CapabilitiesReport(capabilities=able),
+    ):
+        assert "bytes, more than" in (problem_of(message) or "")

@@ -5,6 +5,7 @@ import random
 import pytest
 from picows import WSMsgType
 
+from helexa.cortex.control_plane.allowance import UNITS_MAX
 from helexa.cortex.control_plane.server import ConnectionLimits
 from helexa.cortex.control_plane.session import FAULTS_MAX
 from helexa.protocol.control import (
@@ -425,3 +426,33 @@ async def test_model_states_arrive_and_are_routable() -> None:
         )
         await until(lambda: "m" in plane.loop.snapshot().models, "the model is known")
         assert plane.loop.snapshot().models["m"].replicas[0].neuron_id == "n1"
+
+
+async def test_a_neuron_that_says_too_much_is_heard_later_and_loses_nothing() -> None:
+    """P5: a flood of messages held up everybody's requests for as long as it lasted."""
+    async with control_plane() as plane:
+        neuron, other = await dial(plane), await dial(plane)
+        neuron.say(register("n1"))
+        await neuron.welcome()
+        beat = Heartbeat(sequence=1, health=NeuronHealth(), load=NeuronLoad())
+        for _ in range(int(UNITS_MAX) + 50):
+            neuron.say(beat)
+        neuron.say(Shutdown(reason="at last"))
+        told = 'helexa_neuron_faults_total{code="too_much"} 1.0'
+        await until(lambda: told in plane.metrics.render().decode(), "it is not read for a while")
+        other.say(register("n2"))
+        await other.welcome()
+        await until(lambda: plane.neuron_state("n1") == "leaving", "all of it was taken")
+
+
+async def test_a_connection_that_ends_while_it_is_not_read_is_forgotten() -> None:
+    async with control_plane() as plane:
+        neuron = await dial(plane)
+        neuron.say(register("n1"))
+        await neuron.welcome()
+        for _ in range(8):
+            neuron.text(b'{"kind":"shutdown","reason":"' + b"x" * 200_000 + b'"}')
+        told = 'helexa_neuron_faults_total{code="too_much"}'
+        await until(lambda: told in plane.metrics.render().decode(), "it is not read for a while")
+        neuron.cut()
+        await until(lambda: plane.neuron_state("n1") == "gone", "its end is seen")

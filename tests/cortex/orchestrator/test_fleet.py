@@ -28,6 +28,7 @@ from helexa.cortex.orchestrator.events import (
 )
 from helexa.cortex.orchestrator.fleet import FleetState
 from helexa.cortex.orchestrator.liveness import CLOSE_LOST, CLOSE_REPLACED, NeuronState
+from helexa.cortex.orchestrator.neurons import ABSENT_MAX, MODELS_PER_NEURON_MAX
 from helexa.cortex.orchestrator.policy import DEMAND_S, SHUNNED_S, FleetPolicy
 from helexa.cortex.orchestrator.provisioner import reconcile
 from helexa.protocol.control import LoadModel, ProvisioningResponse, UpsertModelConfig
@@ -362,3 +363,18 @@ def test_desired_models_are_replaced_whole() -> None:
     desired = state.snapshot(1.0).desired
     assert set(desired) == {"b"}
     assert desired[ModelId("b")].replicas_min == 2
+
+
+def test_models_and_neurons_made_up_one_after_another_do_not_pile_up() -> None:
+    state = fleet()
+    state.apply([joined(1, register("n1"))], 0.0)
+    made_up = [
+        ModelReported(N1, 1, status(model(f"m{number}"), ModelState.FAILED, retry_after_s=1e6))
+        for number in range(MODELS_PER_NEURON_MAX + 10)
+    ]
+    state.apply(made_up, 1.0)
+    assert len(state.snapshot(1.0).neurons[N1].instances) == MODELS_PER_NEURON_MAX
+    for number in range(2, ABSENT_MAX + 10):
+        name = f"x{number}"
+        state.apply([joined(number, register(name)), NeuronGone(NeuronId(name), number, "")], 2.0)
+    assert len(state.snapshot(2.0).neurons) <= ABSENT_MAX + 2

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Final
 
+import msgspec
+
 from helexa.cortex.orchestrator.events import (
     CapabilitiesChanged,
     CommandAnswered,
@@ -12,6 +14,7 @@ from helexa.cortex.orchestrator.events import (
     NeuronBeat,
     NeuronLeaving,
 )
+from helexa.cortex.orchestrator.neurons import MODELS_PER_NEURON_MAX
 from helexa.protocol.control import (
     CapabilitiesReport,
     HealthReport,
@@ -24,9 +27,10 @@ from helexa.protocol.control import (
 )
 from helexa.protocol.ids import NeuronId, model_id_problem, neuron_id_problem
 from helexa.protocol.model import ModelStatus
-from helexa.protocol.neuron import Capabilities
+from helexa.protocol.neuron import Capabilities, NeuronDescriptor
 
-MODELS_MAX: Final = 1024
+DESCRIPTOR_BYTES_MAX: Final = 16 * 1024
+CAPABILITIES_BYTES_MAX: Final = 64 * 1024
 
 
 def event_of(neuron_id: NeuronId, connection: int, message: NeuronMessage) -> Event | None:
@@ -54,6 +58,7 @@ def problem_of(message: NeuronMessage) -> str | None:
         case Register():
             return (
                 neuron_id_problem(message.neuron.id)
+                or _size_problem("neuron", message.neuron, DESCRIPTOR_BYTES_MAX)
                 or _capabilities_problem(message.capabilities)
                 or _models_problem(message.models)
             )
@@ -69,13 +74,21 @@ def problem_of(message: NeuronMessage) -> str | None:
 
 def _capabilities_problem(capabilities: Capabilities) -> str | None:
     budget = capabilities.memory_budget_bytes
-    return f"memory_budget_bytes is {budget}, less than 0" if budget < 0 else None
+    if budget < 0:
+        return f"memory_budget_bytes is {budget}, less than 0"
+    return _size_problem("capabilities", capabilities, CAPABILITIES_BYTES_MAX)
+
+
+def _size_problem(what: str, value: NeuronDescriptor | Capabilities, bytes_max: int) -> str | None:
+    """Bound what is kept, shown and written to disk as long as the neuron is remembered."""
+    size = len(msgspec.json.encode(value))
+    return f"{what} has {size} bytes, more than {bytes_max}" if size > bytes_max else None
 
 
 def _models_problem(models: Iterable[ModelStatus]) -> str | None:
     statuses = tuple(models)
-    if len(statuses) > MODELS_MAX:
-        return f"{len(statuses)} models are more than {MODELS_MAX}"
+    if len(statuses) > MODELS_PER_NEURON_MAX:
+        return f"{len(statuses)} models are more than {MODELS_PER_NEURON_MAX}"
     for status in statuses:
         problem = model_id_problem(status.model_id)
         if problem is not None:

@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
+from helexa.cortex.control_plane.allowance import Allowance
 from helexa.cortex.control_plane.inbound import event_of, problem_of
 from helexa.cortex.control_plane.links import Links
 from helexa.cortex.orchestrator.events import Event, NeuronGone, NeuronRegistered
@@ -73,6 +74,9 @@ class NeuronSession(WSListener):  # type: ignore[misc]  # picows has no usable t
         self._version = 0
         self._epoch = 0
         self._faults = 0
+        self._allowance = Allowance(ports.monotonic())
+        self._resting = False
+        """It said more than it may, and is not read for a while."""
         self._fragments: list[bytes] = []
         self._fragments_kind = _TEXT
         self._closing = False
@@ -251,7 +255,25 @@ class NeuronSession(WSListener):  # type: ignore[misc]  # picows has no usable t
             self._ports.count_fault("tunnel")
             self.close(WSCloseCode.PROTOCOL_ERROR, str(error))
 
+    def _rest(self, wait_s: float) -> None:
+        """Read nothing until the debt is paid; what was read already is still taken."""
+        transport = self._transport
+        if wait_s and not self._closing and transport is not None:
+            if not self._resting:
+                self._resting = True
+                self._ports.count_fault("too_much")
+                transport.underlying_transport.pause_reading()
+            loop = asyncio.get_running_loop()
+            loop.call_later(wait_s, lambda: self._rest(self._allowance.wait_s(self._monotonic())))
+        elif self._resting:
+            self._resting = False
+            if transport is not None and not transport.is_disconnected:
+                transport.underlying_transport.resume_reading()
+
     def _take_text(self, payload: bytes) -> None:
+        wait_s = self._allowance.spend(len(payload), self.heard_s)
+        if wait_s and not self._resting:
+            self._rest(wait_s)
         try:
             payload.decode()
         except UnicodeDecodeError:

@@ -37,7 +37,7 @@ from helexa.cortex.orchestrator.liveness import (
     refuse_takeover,
     state_after_silence,
 )
-from helexa.cortex.orchestrator.neurons import Neuron
+from helexa.cortex.orchestrator.neurons import Neuron, surplus_of
 from helexa.cortex.orchestrator.policy import FleetPolicy
 from helexa.cortex.orchestrator.snapshot import EMPTY, FleetSnapshot, Instance, frozen
 from helexa.cortex.orchestrator.views import model_views, names_of
@@ -163,6 +163,8 @@ class FleetState:
         if known is not None:
             neuron.inherit(known)
         self._neurons[neuron_id] = neuron
+        for surplus in surplus_of(self._neurons):
+            del self._neurons[surplus]
         self._report_all(neuron, register.models, now, fresh=True)
         self._changed = True
         self._commands.append(AcceptNeuron(event.connection, neuron_id))
@@ -298,6 +300,9 @@ class FleetState:
                 self._put(neuron, model_id, replace(instance, status=None, owned=False))
 
     def _report(self, neuron: Neuron, status: ModelStatus, now: float, *, fresh: bool) -> None:
+        if not neuron.has_room_for(status.model_id):
+            neuron.faults += 1
+            return
         before = neuron.instances.get(status.model_id, _ABSENT)
         neuron_id = neuron.descriptor.id
         if not fresh and not is_legal(before.state, status.state):

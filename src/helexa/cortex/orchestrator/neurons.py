@@ -1,6 +1,7 @@
 """One neuron's record inside the fleet's state. Pure; only `fleet` changes it."""
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
@@ -9,10 +10,13 @@ from helexa.cortex.orchestrator.events import NeuronRestored
 from helexa.cortex.orchestrator.liveness import PRESENT, Holder, NeuronState
 from helexa.cortex.orchestrator.snapshot import Instance, NeuronView
 from helexa.protocol.control import ProvisioningResponse, Register
-from helexa.protocol.ids import ModelId
+from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.neuron import Capabilities, NeuronDescriptor, NeuronHealth, NeuronLoad
 
 ANSWERS_MAX: Final = 16
+MODELS_PER_NEURON_MAX: Final = 1024
+ABSENT_MAX: Final = 1024
+"""Neurons that are gone and kept in mind; of more, those that left first are forgotten."""
 
 
 @dataclass(slots=True)
@@ -83,6 +87,10 @@ class Neuron:
             taken_over_s=self.taken_over_s,
         )
 
+    def has_room_for(self, model_id: ModelId) -> bool:
+        """Tell whether one more model may be kept, so that inventions do not fill the memory."""
+        return model_id in self.instances or len(self.instances) < MODELS_PER_NEURON_MAX
+
     def put(self, model_id: ModelId, instance: Instance) -> None:
         """Set one model's instance."""
         self.instances[model_id] = instance
@@ -120,3 +128,11 @@ class Neuron:
                 faults=self.faults,
             )
         return self._view
+
+
+def surplus_of(neurons: Mapping[NeuronId, Neuron]) -> list[NeuronId]:
+    """Return who is to be forgotten, so that names made up one after another do not pile up."""
+    if len(neurons) <= ABSENT_MAX:
+        return []
+    absent = [(n.since_s, key) for key, n in neurons.items() if n.state not in PRESENT]
+    return [key for _, key in sorted(absent)[: max(len(absent) - ABSENT_MAX, 0)]]
