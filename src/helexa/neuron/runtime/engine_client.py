@@ -32,7 +32,7 @@ class ClientLimits:
     first_byte_s: float = 300.0
     """Silence that an exchange begins with; a caller may change it while the answer runs."""
     sweep_s: float = 0.25
-    connections_max: int = 1024
+    connections_max: int = 16_384
     idle_max: int = 64
     connection: ConnectionLimits = field(default_factory=ConnectionLimits)
 

@@ -54,7 +54,7 @@ class ExecutorLimits:
     body_bytes_max: int = 32 << 20
     bodies_bytes_max: int = 512 << 20
     """Bodies in memory, of all requests together."""
-    requests_max: int = 4096
+    requests_max: int = 16_384
     collect_s: float = 60.0
     """For a request's body to arrive."""
     stall_s: float = 30.0
