@@ -9,7 +9,7 @@ from helexa.cli.manual import commands_page, main, pages
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("name", ["configuration.md", "engines.md", "commands.md"])
+@pytest.mark.parametrize("name", ["configuration.md", "engines.md", "commands.md", "api.md"])
 def test_the_pages_in_the_docs_are_current(name: str) -> None:
     assert (DOCS / name).read_text() == pages()[name], "run: make docs"
 

@@ -1,4 +1,4 @@
-"""The generated pages of the documentation: settings, engines, and the command line's own help.
+"""The generated pages of the documentation: settings, engines, types, commands.
 
 `python -m helexa.cli.manual FOLDER` writes them; a test tells when they are out of date.
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from helexa.cli.api_manual import api_page
 from helexa.cli.engine_manual import engine_manual
 from helexa.cli.main import cli
 from helexa.config.manual import manual
@@ -33,6 +34,7 @@ def pages() -> dict[str, str]:
         "configuration.md": manual(),
         "engines.md": engine_manual(ENGINES),
         "commands.md": commands_page(),
+        "api.md": api_page(),
     }
 
 
