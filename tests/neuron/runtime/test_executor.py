@@ -129,6 +129,7 @@ async def test_requests_at_one_time_are_bounded():
         (b'{"request_id":"r","model":"m","operation":"fly"}', "bad_request"),
         (b'{"request_id":"' + b"r" * 200 + b'","model":"m","operation":"chat"}', "bad_request"),
         (b'{"request_id":"r","model":"m","operation":"chat","dialect":"elf"}', "not_supported"),
+        (b'{"request_id":"r\\r\\nx: y","model":"m","operation":"chat"}', "bad_request"),
         (b"[" * 5000, "bad_request"),
     ],
 )

@@ -17,7 +17,7 @@ from helexa.neuron.runtime.ports import ModelAccess, SeatAccess
 from helexa.neuron.runtime.request import BodyBudget, ExecutorLimits, Request, Services
 from helexa.neuron.runtime.request_metrics import RequestMetrics
 from helexa.protocol.errors import CODES, ErrorCode, Refusal
-from helexa.protocol.ids import ID_CHARS_MAX
+from helexa.protocol.ids import ID_CHARS_MAX, is_request_id
 from helexa.protocol.inference import OpenHead, Reset
 from helexa.protocol.tunnel import Stream, StreamHandler
 from helexa.util.clock import Clock
@@ -96,8 +96,8 @@ class Executor:
             head = _decode_head(payload)
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             return _refuse(stream, ErrorCode.BAD_REQUEST, f"the head of the stream: {error}")
-        if len(head.request_id) > ID_CHARS_MAX or len(head.model) > ID_CHARS_MAX:
-            return _refuse(stream, ErrorCode.BAD_REQUEST, "a name in the head is too long")
+        if not is_request_id(head.request_id) or len(head.model) > ID_CHARS_MAX:
+            return _refuse(stream, ErrorCode.BAD_REQUEST, "a name in the head is no name")
         if head.dialect not in DIALECTS:
             text = f"dialect {head.dialect[:40]!r} is not spoken here; {', '.join(DIALECTS)} is"
             return _refuse(stream, ErrorCode.NOT_SUPPORTED, text)
