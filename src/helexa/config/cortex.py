@@ -62,6 +62,27 @@ class GatewaySettings(Settings):
     """Longest wait of a request for a model that is loading; 0 answers 503 at once."""
     requests_held_max: Count = 256
     """Requests that may wait for loading models; more are answered 429."""
+    queue_requests_max: Annotated[int, Field(ge=0, le=100_000)] = 256
+    """Requests that may wait for a seat of one model, over all its replicas; of more, those of
+    whoever takes most of the line are answered 429. 0 lets nobody wait."""
+    queue_wait_s: PositiveSeconds = 30.0
+    """Longest wait for a seat; then 429."""
+    queue_starvation_s: PositiveSeconds = 10.0
+    """Who has waited longer goes first every second time, whatever its class of work and key."""
+    key_requests_max: Count | None = None
+    """Requests that one key may have on one model, at work and waiting; more are answered 429. No
+    bound when not set."""
+    bulk_prompt_tokens: Count = 32_768
+    """A chat whose prompt has this many tokens, at four characters each, is bulk work: it waits
+    behind interactive work."""
+    bulk_answer_tokens: Count = 16_384
+    """So is a chat that is not streamed and asks for this many tokens (`max_tokens`)."""
+    retry_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of all requests that may be tried on another replica after a failure. A reserve of 256
+    tries lets all requests of one neuron go elsewhere at once."""
+    resume_bytes_max: ByteCount = 128 * 2**20
+    """Memory for streams so far, so that one whose neuron dies goes on elsewhere; 0 resumes
+    none."""
     requests_in_flight_max: Count = 10_000
     """Requests worked on at the same time; more are answered 429."""
     connections_max: Count = 10_000

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from helexa.model_runtime.echo_text import pieces, vector_of
+from helexa.model_runtime.echo_text import pieces, tokens_said, vector_of
 
 CREATED: Final = 1_700_000_000
 TOKENS_MAX: Final = 1 << 20
@@ -146,7 +146,9 @@ class Answer:
     """One answer, token by token."""
 
     def __init__(self, prompt: Prompt, request_id: str, model_id: str, *, chat: bool) -> None:
-        self._pieces = pieces(request_id, prompt.tokens, prompt.prefix)
+        # Where the caller sets no bound, an answer is as long whether it was cut or not.
+        said = 0 if prompt.bounded else tokens_said(request_id, prompt.prefix)
+        self._pieces = pieces(request_id, max(prompt.tokens - said, 0), prompt.prefix)
         self._prompt = prompt
         self._chat = chat
         self._model_id = model_id

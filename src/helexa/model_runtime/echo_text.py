@@ -6,7 +6,7 @@ and tearing of any kind show.
 
 import hashlib
 import math
-from itertools import count, islice
+from itertools import count
 from typing import Final
 
 DIMENSIONS: Final = 384
@@ -34,24 +34,34 @@ def expected_text(request_id: str, tokens: int) -> str:
 def pieces(request_id: str, tokens: int, prefix: str = "") -> list[str]:
     """Return an answer token by token; one that continues `prefix` leaves out what that has.
 
-    A prefix that is not the beginning of this request's answer is continued from token 0.
+    A token that the prefix has a part of counts as said: its rest comes with the next one. A
+    prefix that is not the beginning of this request's answer is continued from token 0.
     """
     tag = tag_of(request_id)
+    number, rest = _continued_at(tag, prefix)
+    answer = [token_text(tag, each) for each in range(number, number + tokens)]
+    if rest and answer:
+        answer[0] = rest + answer[0]
+    return answer
+
+
+def tokens_said(request_id: str, prefix: str) -> int:
+    """Return how many tokens of its answer a prefix has, a part of one among them."""
+    return _continued_at(tag_of(request_id), prefix)[0]
+
+
+def _continued_at(tag: str, prefix: str) -> tuple[int, str]:
+    """Return the number of the next token, and what is left to say of the one before."""
     said = 0
     for number in count():
         text = token_text(tag, number)
-        if said + len(text) > len(prefix) or not prefix.startswith(text, said):
+        part = prefix[said : said + len(text)]
+        if not part or not text.startswith(part):
             break
-        said += len(text)
-    rest = prefix[said:]
-    torn = token_text(tag, number)
-    if rest and not torn.startswith(rest):
-        number, rest = 0, ""
-    whole = (token_text(tag, each) for each in count(number))
-    answer = list(islice(whole, tokens))
-    if rest and answer:
-        answer[0] = answer[0][len(rest) :]
-    return answer
+        said += len(part)
+        if len(part) < len(text):
+            return number + 1, text[len(part) :]
+    return (number, "") if said == len(prefix) else (0, "")
 
 
 def vector_of(text: str) -> list[float]:

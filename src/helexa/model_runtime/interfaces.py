@@ -19,6 +19,7 @@ from helexa.protocol.inference import (
     ChatRequest,
     ChatResponse,
     CompletionRequest,
+    Continued,
     EmbeddingRequest,
     EmbeddingResponse,
     ResponseHead,
@@ -182,6 +183,9 @@ class InboundCall:
     request_id: str
     config: ModelConfig
     capability: ModelCapability
+    continues: Continued | None = None
+    """The answer is the next part of a stream that another neuron began; only ever of a stream of
+    one choice, for engines whose capability says `resume`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,33 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reasoning_tokens: int = 0
 
 
+class Continued(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A stream that another neuron began, and how its next part has to look to be one with it."""
+
+    id: str
+    """Of every chunk."""
+    created: int
+    """Unix time in seconds, of every chunk."""
+    completion_tokens: int
+    """That the caller has been given."""
+    overlap: str = ""
+    """Spaces at the end of the text so far, left out of the body because a token begins with its
+    space; the caller has them, so they are taken off the answer's first text."""
+
+    def whole(self, usage: Usage) -> Usage:
+        """Return the usage of the whole stream, from that of its last part.
+
+        What was said before is prompt to the engine that continues, and completion to the caller.
+        """
+        said = min(self.completion_tokens, usage.prompt_tokens)
+        return msgspec.structs.replace(
+            usage,
+            prompt_tokens=usage.prompt_tokens - said,
+            completion_tokens=usage.completion_tokens + self.completion_tokens,
+            cached_tokens=min(usage.cached_tokens, usage.prompt_tokens - said),
+        )
+
+
 class OpenHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`execute_request`: the head of a tunnel stream, cortex → neuron; the body follows."""
 
@@ -34,6 +61,8 @@ class OpenHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     deadline_s: float | None = None
     """Seconds from now until nobody waits for an answer any more."""
     principal: str = ""
+    continues: Continued | None = None
+    """The body's last message is the text so far of a stream that is to be continued."""
 
 
 class ResponseHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -60,8 +89,10 @@ class Reset(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     code: str
     message: str = ""
     retry_elsewhere: bool = False
-    """Nothing reached the engine: another replica may be tried."""
+    """The caller has nothing of an answer yet: another replica may be tried."""
     retry_after_s: int | None = None
+    engine: str = ""
+    """The engine process that died while it worked on the request; empty where none did."""
 
 
 class ChatMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

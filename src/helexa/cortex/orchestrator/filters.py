@@ -15,9 +15,9 @@ from helexa.protocol.model import ModelCapability
 from helexa.protocol.workload import WORKLOAD_OF_OPERATION, WorkloadClass
 
 UNHEALTHY_RETRY_S: Final = 3
-WAITING_PER_REPLICA_MAX: Final = 64
-"""Requests sent to a replica past its seats. The neuron's own queue is shorter and decides first;
-this bound holds where a neuron does not."""
+WAITING_PER_REPLICA_MAX: Final = 2
+"""Requests sent to a replica past its seats, so that no seat is empty while its next request is on
+its way. All others wait in the gateway, where they can still go first, elsewhere, or away."""
 
 
 class Filter(NamedTuple):
@@ -134,7 +134,7 @@ def _refuse_full(_request: RoutingRequest, model: ModelView) -> Refusal:
     seats = sum(max(r.capability.seats, 1) for r in model.replicas)
     return Refusal(
         ErrorCode.RATE_LIMIT_EXCEEDED,
-        f"all {seats} seats of model {model.config.id!r} are taken, and as many wait as may",
+        f"all {seats} seats of model {model.config.id!r} are taken",
     )
 
 

@@ -200,7 +200,9 @@ class Echo:
             body.set("stream_options", {"include_usage": True})
         except BodyError as error:
             return error.failure
-        plan = AnswerPlan(chat=chat, include_usage=inbound.include_usage)
+        plan = AnswerPlan(
+            chat=chat, include_usage=inbound.include_usage, continues=inbound.continues
+        )
         translation = StreamTranslation(plan) if inbound.stream else WholeTranslation()
         path = "/v1/chat/completions" if chat else "/v1/completions"
         return OutboundCall(path, body.encode(), translation, headers=headers)

@@ -190,6 +190,7 @@ def _generation(inbound: InboundCall, body: Body) -> OutboundCall | Failure:
         prefix=prefix,
         hide_logprobs=hide_logprobs,
         legacy_logprobs=wants_logprobs and not chat,
+        continues=inbound.continues,
     )
     translation = StreamTranslation(plan) if inbound.stream else AggregateTranslation(plan)
     path = "/v1/chat/completions" if chat else "/v1/completions"

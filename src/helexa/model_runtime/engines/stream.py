@@ -17,8 +17,9 @@ from helexa.model_runtime.engines.failures import ERROR_BODY_BYTES_MAX, GARBAGE,
 from helexa.model_runtime.engines.legacy import LegacyLogprobs
 from helexa.model_runtime.engines.prefill import EchoStripper
 from helexa.model_runtime.engines.reader import ChunkReader
+from helexa.model_runtime.engines.splice import Splice
 from helexa.model_runtime.interfaces import Ending, Failure
-from helexa.protocol.inference import ResponseHead, Usage
+from helexa.protocol.inference import Continued, ResponseHead, Usage
 from helexa.protocol.sse import DONE, comment_of, data_of, event_of
 
 SILENCE_MS_MAX: Final = 2000
@@ -42,6 +43,8 @@ class AnswerPlan:
     """They were asked for by us, not by the caller."""
     legacy_logprobs: bool = False
     """The engine tells a completion's logprobs in the shape of a chat's."""
+    continues: Continued | None = None
+    """The answer is the next part of a stream that another neuron began."""
 
 
 class StreamTranslation:
@@ -57,7 +60,13 @@ class StreamTranslation:
         )
         self._echo = EchoStripper(plan.prefix) if plan.prefix else None
         self._logprobs: dict[int, LegacyLogprobs] = {}
-        self._always_rewrites = plan.hide_logprobs or plan.legacy_logprobs or bool(plan.prefix)
+        self._splice = Splice(plan.continues) if plan.continues is not None else None
+        self._always_rewrites = (
+            plan.hide_logprobs
+            or plan.legacy_logprobs
+            or bool(plan.prefix)
+            or self._splice is not None
+        )
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._status = 200
@@ -132,6 +141,8 @@ class StreamTranslation:
         fields = msgspec.json.decode(data_of(event) or b"{}")
         for name in _NOT_FOR_CALLERS:
             fields.pop(name, None)
+        if self._splice is not None:
+            self._splice.mark(fields)
         try:
             for choice in zip(chunk.choices, fields["choices"], strict=True):
                 if not self._change_choice(*choice) and len(chunk.choices) == 1:
@@ -153,27 +164,28 @@ class StreamTranslation:
         if delta is None:
             return True
         told = fields["delta"]
+        spliced = self._splice is not None and self._splice.strip(delta, told)
         if stripped or (delta.role is not None and delta.content is None):
             told["content"] = delta.content or ""
         if delta.reasoning is not None and delta.reasoning_content is None:
             told["reasoning_content"] = told.pop("reasoning")
-        return not stripped or bool(delta.content or choice.finish_reason)
+        return not (stripped or spliced) or bool(delta.content or choice.finish_reason)
 
     def _usage_event(self, usage: Usage) -> bytes:
         last = self._reader.last or Chunk()
         kind = "chat.completion.chunk" if self._plan.chat else "text_completion"
-        return event_of(
-            _encode(
-                {
-                    "id": last.id,
-                    "object": kind,
-                    "created": last.created,
-                    "model": last.model,
-                    "choices": [],
-                    "usage": usage_json(usage),
-                }
-            )
-        )
+        continues = self._plan.continues
+        fields: dict[str, Any] = {
+            "id": last.id,
+            "object": kind,
+            "created": last.created,
+            "model": last.model,
+            "choices": [],
+            "usage": usage_json(usage if continues is None else continues.whole(usage)),
+        }
+        if self._splice is not None:
+            self._splice.mark(fields)
+        return event_of(_encode(fields))
 
 
 def _is_odd(chunk: Chunk) -> bool:

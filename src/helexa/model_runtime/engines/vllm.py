@@ -241,7 +241,7 @@ def _generation(inbound: InboundCall, body: Body) -> OutboundCall:
         body.drop("echo")
     if inbound.stream:
         body.set("stream_options", {"include_usage": True})
-    plan = AnswerPlan(chat=chat, include_usage=inbound.include_usage)
+    plan = AnswerPlan(chat=chat, include_usage=inbound.include_usage, continues=inbound.continues)
     path = "/v1/chat/completions" if chat else "/v1/completions"
     translation = StreamTranslation(plan) if inbound.stream else WholeTranslation()
     return OutboundCall(path, body.encode(), translation, headers=JSON_HEADERS)

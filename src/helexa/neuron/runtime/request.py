@@ -230,6 +230,7 @@ class Request:
                 request_id=head.request_id,
                 config=model.config,
                 capability=model.capability,
+                continues=head.continues if head.stream else None,
             )
         )
         if isinstance(call, Failure):
@@ -289,9 +290,9 @@ class Request:
             else:
                 self._refuse_caller(refusal)
             return
-        code, blocked = failure.code, False
+        code, blocked, engine = failure.code, False, ""
         if breakdown.lost and self._services.engines[model.engine].spawns:
-            code = ErrorCode.ENGINE_CRASH
+            code, engine = ErrorCode.ENGINE_CRASH, model.worker_id
             blocked = self._remember_crash(model)
         if breakdown.silent:
             self._services.models.condemn(model, f"a request found it silent: {breakdown.detail}")
@@ -300,7 +301,7 @@ class Request:
             "engine_failed_request", request_id=self.head.request_id, model_id=self.head.model,
             code=code.value, detail=breakdown.detail, after_head=head_sent,
         )  # fmt: skip
-        self._reset(Refusal(code, message), elsewhere=not head_sent and not blocked)
+        self._reset(Refusal(code, message), elsewhere=not head_sent and not blocked, engine=engine)
         outcome = _OUTCOMES.get(code, outcomes.UPSTREAM_ERROR)
         self._finish(outcome, engine_failed=outcome != outcomes.REJECTED)
 
@@ -342,7 +343,7 @@ class Request:
         self._stream.send_end(_encode(trailer))
         self._finish(outcome)
 
-    def _reset(self, refusal: Refusal, *, elsewhere: bool) -> None:
+    def _reset(self, refusal: Refusal, *, elsewhere: bool, engine: str = "") -> None:
         self._stream.reset(
             _encode(
                 Reset(
@@ -350,6 +351,7 @@ class Request:
                     message=refusal.because[:MESSAGE_CHARS_MAX],
                     retry_elsewhere=elsewhere,
                     retry_after_s=refusal.retry_after,
+                    engine=engine,
                 )
             )
         )

@@ -1,0 +1,149 @@
+"""What becomes of a request that its neuron gave up: tried elsewhere, gone on with, or told.
+
+    nothing of an answer yet ──► another replica, while the budget lasts
+    plain text in a stream ────► another replica continues it (`resume`)
+    anything else ─────────────► the caller is told
+
+Only what never became an answer is tried again: any answer of an engine, whatever its status, is
+final. A request that engines die of is not tried again, here or on a later call.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from helexa.cortex.gateway.metering import Outcome, outcome_of
+from helexa.cortex.gateway.quarantine import Quarantine
+from helexa.cortex.gateway.relay import Relay
+from helexa.cortex.gateway.resume import Ending, KeptBytes, KeptStream, continuation, read_so_far
+from helexa.cortex.gateway.retry_budget import RetryBudget
+from helexa.cortex.orchestrator.events import RequestOutcome
+from helexa.cortex.orchestrator.snapshot import Replica
+from helexa.protocol.errors import ErrorCode, Refusal
+from helexa.protocol.ids import ModelId, NeuronId
+from helexa.protocol.inference import Reset
+from helexa.protocol.workload import Operation
+
+if TYPE_CHECKING:
+    from helexa.cortex.gateway.pipeline import Pipeline
+
+ATTEMPTS_MAX: Final = 2
+"""One retry a request: more would multiply a fleet's trouble by the number of its neurons."""
+RESUMES_MAX: Final = 3
+"""Of one stream, each after some more text: neurons may be restarted one after the other."""
+RESUMABLE: Final = frozenset(
+    {
+        ErrorCode.UPSTREAM_CONNECTION_ERROR,
+        ErrorCode.ENGINE_CRASH,
+        ErrorCode.ENGINE_GARBAGE,
+        ErrorCode.UPSTREAM_TIMEOUT,
+        ErrorCode.SERVICE_UNAVAILABLE,
+        ErrorCode.SHUTTING_DOWN,
+    }
+)
+"""What ends a stream through the neuron's or engine's fault; not what the caller asked for."""
+
+
+class Failover:
+    """The second chances of one gateway."""
+
+    def __init__(self, pipeline: "Pipeline", budget: RetryBudget, kept: KeptBytes) -> None:
+        self._pipeline = pipeline
+        self._kept = kept
+        self._resumes = kept.left > 0
+        self.budget = budget
+        self.quarantine = Quarantine()
+        self._troubled: set[tuple[NeuronId, ModelId]] = set()
+
+    def kept_for(self, relay: Relay, replica: Replica) -> KeptStream | None:
+        """Return where a stream's bytes are kept, if it may have to be continued."""
+        head = relay.head
+        if head.operation is not Operation.CHAT or head.choices > 1 or head.continues:
+            return None
+        return KeptStream(self._kept) if replica.capability.resume and self._resumes else None
+
+    def refusal_of(self, body: bytes) -> Refusal | None:
+        """Say no to a request that engines died of."""
+        if not self.quarantine.blocked:
+            return None
+        return self.quarantine.refusal_of(body, self._pipeline.now())
+
+    # ── a neuron gave up ──────────────────────────────────────────────────────────────────────
+
+    def gave_up(self, relay: Relay, refusal: Refusal, reset: Reset) -> None:
+        """Decide what becomes of a request whose stream was reset."""
+        replica = relay.replica
+        assert replica is not None, "a stream without a replica was reset"
+        self._note_trouble(relay, replica, refusal)
+        kept_away = bool(reset.engine) and self.quarantine.crashed(
+            relay.exchange.body,
+            f"{replica.neuron_id}/{replica.epoch}/{reset.engine}",
+            self._pipeline.now(),
+        )
+        if kept_away or not (self._retry(relay, refusal, reset) or self._resume(relay, refusal)):
+            relay.fail(relay.otherwise if relay.resumes and relay.otherwise else refusal)
+
+    def _retry(self, relay: Relay, refusal: Refusal, reset: Reset) -> bool:
+        if not (reset.retry_elsewhere and relay.untouched):
+            return False
+        if relay.attempts >= relay.attempts_max or not self.budget.spend():
+            return False
+        relay.otherwise = relay.otherwise or refusal
+        self._elsewhere(relay)
+        return True
+
+    def _resume(self, relay: Relay, refusal: Refusal) -> bool:
+        kept = relay.kept
+        if kept is None or kept.given_up or refusal.code not in RESUMABLE:
+            return False
+        kept.drop_rest()
+        so_far = read_so_far(kept.parts())
+        step = continuation(relay.exchange.body, so_far) if so_far is not None else None
+        if so_far is None or step is None:
+            return False
+        if isinstance(step, Ending):
+            relay.end_with(step.data)
+            return True
+        goes_on = relay.continuation is None or so_far.tokens > relay.tokens_at_resume
+        if not goes_on or relay.resumes >= RESUMES_MAX or not self.budget.spend():
+            return False
+        relay.otherwise = refusal
+        relay.resumes += 1
+        relay.continuation = step
+        relay.tokens_at_resume = so_far.tokens
+        relay.attempts_max = relay.attempts + ATTEMPTS_MAX
+        self._elsewhere(relay)
+        return True
+
+    def _elsewhere(self, relay: Relay) -> None:
+        self._pipeline.unseat(relay, served=False)
+        relay.leave_for_another()
+        self._pipeline.dispatch(relay)
+
+    # ── what is told of replicas ──────────────────────────────────────────────────────────────
+
+    def _note_trouble(self, relay: Relay, replica: Replica, refusal: Refusal) -> None:
+        # A crash before the first byte is in the neuron's own report. A request that the neuron
+        # refuses for having crashed engines looks the same, and must not take the replica out.
+        told = refusal.code is ErrorCode.ENGINE_CRASH and relay.first_byte_s is None
+        if outcome_of(refusal) is Outcome.UPSTREAM_ERROR and not told:
+            self._troubled.add((replica.neuron_id, replica.model_id))
+            self._report(relay, replica, ok=False)
+
+    def note_end(self, relay: Relay, replica: Replica) -> None:
+        """A request ended on a replica: tell once that one which was in trouble is well again."""
+        if self._troubled and relay.outcome is Outcome.OK:
+            key = (replica.neuron_id, replica.model_id)
+            if key in self._troubled:
+                self._troubled.discard(key)
+                self._report(relay, replica, ok=True)
+
+    def _report(self, relay: Relay, replica: Replica, *, ok: bool) -> None:
+        pipeline = self._pipeline
+        pipeline.report(
+            RequestOutcome(
+                replica.neuron_id,
+                replica.model_id,
+                ok=ok,
+                latency_ms=(pipeline.now() - relay.started_s) * 1e3,
+                cause=relay.exchange.request_id,
+            )
+        )

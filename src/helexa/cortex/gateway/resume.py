@@ -1,0 +1,288 @@
+"""A stream whose neuron died is continued on another one: what for, and how. Pure.
+
+The bytes of a stream that may be resumed are kept, bounded, and its caller gets whole events only.
+They are parsed when the stream must be resumed, and only then: the text so far becomes a trailing
+assistant message, which the next engine continues, and the next neuron gives its chunks the id and
+time that the first ones had. So the caller sees one stream: nothing is lost, nothing said twice.
+
+What cannot be continued is left alone: tools, schemas, several choices, logprobs, reasoning, and a
+conversation that ends with the assistant's words already. A word that was cut in the middle goes
+on from there, and may become another word than it would have been.
+
+Tokens so far are counted by chunks with text. An engine that packs several into one is so counted
+low: it may say a little more than the caller's bound, never less.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from helexa.protocol.inference import Continued
+from helexa.protocol.sse import data_of, event_of
+
+KEPT_BYTES_MAX: Final = 1 << 20
+"""Of one stream; a longer one is not resumed. An answer of 4,000 tokens has about that."""
+KEPT_BYTES_MAX_ALL: Final = 128 << 20
+OVERLAP_CHARS_MAX: Final = 256
+_TOKEN_BOUNDS: Final = ("max_completion_tokens", "max_tokens", "n_predict")
+_OF_ANOTHER_FORM: Final = frozenset(
+    {
+        # Their answers are more than text, or text that follows a grammar from its beginning.
+        "tools", "functions", "logprobs", "top_logprobs", "n_probs", "grammar", "json_schema",
+        "guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs",
+        "modalities", "audio", "prompt_logprobs", "best_of", "use_beam_search",
+        # The caller steers the end of its own prompt.
+        "continue_final_message", "add_generation_prompt",
+    }
+)  # fmt: skip
+_JSON_ERRORS: Final = (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError)
+_encode: Final = msgspec.json.Encoder().encode
+
+
+# ── keeping ───────────────────────────────────────────────────────────────────────────────────
+
+
+class KeptBytes:
+    """Bytes that all kept streams together may hold."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, allowed_bytes: int = KEPT_BYTES_MAX_ALL) -> None:
+        self.left = allowed_bytes
+
+
+class KeptStream:
+    """One stream's bytes so far, and its cut into whole events."""
+
+    __slots__ = ("_all", "_bytes", "_parts", "given_up", "rest")
+
+    def __init__(self, all_streams: KeptBytes) -> None:
+        self._all = all_streams
+        self._parts: list[bytes] = []
+        self._bytes = 0
+        self.rest = b""
+        """The beginning of an event that is not complete; its caller has nothing of it."""
+        self.given_up = False
+        """It became too long: nothing is kept, and bytes pass as they come."""
+
+    def take(self, data: bytes) -> bytes:
+        """Keep bytes; return the whole events that they complete, for the caller."""
+        if self.given_up:
+            return data
+        if self.rest:
+            data = self.rest + data
+            self.rest = b""
+        if not data.endswith(b"\n\n"):
+            end = data.rfind(b"\n\n") + 2 if b"\n\n" in data else 0
+            data, self.rest = data[:end], data[end:]
+        size = len(data)
+        self._bytes += size
+        self._all.left -= size
+        if self._bytes + len(self.rest) > KEPT_BYTES_MAX or self._all.left < 0:
+            rest = self.rest
+            self.close()
+            return data + rest
+        self._parts.append(data)
+        return data
+
+    def parts(self) -> list[bytes]:
+        """Return all bytes that the caller was given."""
+        return self._parts
+
+    def drop_rest(self) -> None:
+        """Forget the event that will not be completed."""
+        self.rest = b""
+
+    def close(self) -> None:
+        """Give the memory back; nothing is kept from here on."""
+        if not self.given_up:
+            self.given_up = True
+            self._all.left += self._bytes
+            self._parts, self.rest, self._bytes = [], b"", 0
+
+
+# ── reading back ──────────────────────────────────────────────────────────────────────────────
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: Any = None
+    function_call: Any = None
+
+    def is_plain(self) -> bool:
+        others = (self.reasoning_content, self.reasoning, self.refusal)
+        return not any(others) and not self.tool_calls and not self.function_call
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+    logprobs: Any = None
+
+
+class _Chunk(msgspec.Struct):
+    id: str = ""
+    created: int = 0
+    model: str = ""
+    choices: list[_Choice] = []
+    error: Any = None
+
+
+_decode_chunk: Final = msgspec.json.Decoder(_Chunk).decode
+
+
+@dataclass(frozen=True, slots=True)
+class SoFar:
+    """What the caller of a stream has been told."""
+
+    id: str = ""
+    """Empty while no chunk came."""
+    created: int = 0
+    model: str = ""
+    text: str = ""
+    tokens: int = 0
+    finish_reason: str = ""
+
+
+def read_so_far(parts: Iterable[bytes]) -> SoFar | None:
+    """Return what a caller got, from the bytes it was given; None where that is not plain text."""
+    head: _Chunk | None = None
+    texts: list[str] = []
+    finish_reason = ""
+    for event in b"".join(parts).split(b"\n\n"):
+        payload = data_of(event + b"\n\n") if event else None
+        if payload is None:
+            continue
+        try:
+            chunk = _decode_chunk(payload)
+        except _JSON_ERRORS:
+            return None
+        head = head or chunk
+        if chunk.error is not None or chunk.id != head.id or len(chunk.choices) > 1:
+            return None
+        for choice in chunk.choices:
+            delta = choice.delta
+            if choice.index or choice.logprobs is not None or finish_reason:
+                return None
+            if delta is not None and not delta.is_plain():
+                return None
+            if delta is not None and delta.content:
+                texts.append(delta.content)
+            finish_reason = choice.finish_reason or ""
+    if head is None:
+        return SoFar()
+    text = "".join(texts)
+    return SoFar(head.id, head.created, head.model, text, len(texts), finish_reason)
+
+
+# ── going on ──────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """The request that makes another engine go on, and what its neuron has to know."""
+
+    body: bytes
+    continued: Continued | None
+    """None where the caller has no chunk yet: the stream just begins anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The stream was whole but for its end: the last bytes of it, before the end mark."""
+
+    data: bytes
+
+
+def continuation(body: bytes, so_far: SoFar) -> Continuation | Ending | None:
+    """Return how a chat goes on after `so_far`; None where it cannot.
+
+    `body` is the caller's own. It is sent again as it came where nothing was said yet.
+    """
+    if so_far.finish_reason:
+        return Ending(b"")
+    try:
+        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        if not _is_plain(fields):
+            return None
+        left = _bounds_left(fields, so_far.tokens)
+        if left is None:
+            return Ending(_finish_event(so_far, "length"))
+        text = so_far.text.rstrip(" ")
+        if text:
+            fields["messages"] = _with_answer(fields["messages"], text)
+    except (*_JSON_ERRORS, LookupError):
+        return None
+    overlap = so_far.text[len(text) :]
+    if len(overlap) > OVERLAP_CHARS_MAX:
+        return None
+    continued = None
+    if so_far.id:
+        continued = Continued(
+            id=so_far.id,
+            created=so_far.created,
+            completion_tokens=so_far.tokens,
+            overlap=overlap,
+        )
+    if not so_far.tokens:
+        return Continuation(body, continued)
+    fields.update({name: msgspec.Raw(b"%d" % bound) for name, bound in left.items()})
+    return Continuation(_encode(fields), continued)
+
+
+def _is_plain(fields: dict[str, msgspec.Raw]) -> bool:
+    """Tell whether the answer to a body is plain text and nothing else."""
+    for name in _OF_ANOTHER_FORM & fields.keys():
+        if msgspec.json.decode(fields[name]):
+            return False
+    choices = fields.get("n")
+    if choices is not None and msgspec.json.decode(choices) not in (None, 1):
+        return False
+    form = fields.get("response_format")
+    told = msgspec.json.decode(form) if form is not None else None
+    return told is None or (isinstance(told, dict) and told.get("type") == "text")
+
+
+def _bounds_left(fields: dict[str, msgspec.Raw], tokens: int) -> dict[str, int] | None:
+    """Return the caller's bound on new tokens less those it has; None where none is left.
+
+    Of several bounds the first counts, as on the neuron; one that is not positive is none.
+    """
+    for name in _TOKEN_BOUNDS:
+        bound = msgspec.json.decode(fields[name]) if name in fields else None
+        if bound is not None:
+            if not isinstance(bound, int | float) or bound <= 0:
+                return {}
+            left = int(bound) - tokens
+            return {name: left} if left > 0 else None
+    return {}
+
+
+def _with_answer(messages: msgspec.Raw, text: str) -> msgspec.Raw:
+    """Return a conversation with the assistant's words so far at its end (else ValueError)."""
+    turns = msgspec.json.decode(messages, type=list[msgspec.Raw])
+    if msgspec.json.decode(turns[-1], type=_Role).role == "assistant":
+        raise ValueError("the conversation ends with words that the answer continues already")
+    turns.append(msgspec.Raw(_encode({"role": "assistant", "content": text})))
+    return msgspec.Raw(_encode(turns))
+
+
+class _Role(msgspec.Struct):
+    role: str = ""
+
+
+def _finish_event(so_far: SoFar, reason: str) -> bytes:
+    chunk = {
+        "id": so_far.id,
+        "object": "chat.completion.chunk",
+        "created": so_far.created,
+        "model": so_far.model,
+        "choices": [{"index": 0, "delta": {}, "finish_reason": reason}],
+    }
+    return event_of(_encode(chunk))

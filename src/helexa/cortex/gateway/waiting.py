@@ -1,0 +1,201 @@
+"""Requests that wait: for a model that is loading (held), or for a seat (in line).
+
+A request in line is let in when one ends; whatever else may have made room (a new snapshot, a
+seat that an anonymous caller may not have) is looked at with the next snapshot or sweep.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from helexa.cortex.gateway.admission import Admission
+from helexa.cortex.gateway.relay import Relay
+from helexa.cortex.gateway.waiting_line import Claim
+from helexa.cortex.orchestrator.events import ModelWanted
+from helexa.cortex.orchestrator.scheduler import find_model
+from helexa.cortex.orchestrator.snapshot import ModelView
+from helexa.protocol.errors import ErrorCode, Refusal
+from helexa.protocol.ids import ModelId
+from helexa.protocol.workload import WorkloadClass
+
+if TYPE_CHECKING:
+    from helexa.cortex.gateway.pipeline import Pipeline
+
+PASSED_OVER_MAX: Final = 2
+"""Tickets that are passed over because the free seat is of no use to them; each look costs a
+routing decision."""
+RESUME_WAIT_S: Final = 2.0
+"""A caller whose stream broke is told within this time, if nothing goes on with it."""
+
+
+class WaitingRoom:
+    """All that wait in one gateway."""
+
+    def __init__(self, pipeline: "Pipeline", admission: Admission[Relay]) -> None:
+        self.admission = admission
+        self._pipeline = pipeline
+        self._held: dict[Relay, None] = {}
+        self._due: dict[ModelId, None] = {}
+        self._letting_in = False
+
+    @property
+    def held(self) -> int:
+        """Return how many requests wait for a model to load."""
+        return len(self._held)
+
+    @property
+    def queued(self) -> int:
+        """Return how many requests wait for a seat."""
+        return len(self.admission)
+
+    # ── coming ────────────────────────────────────────────────────────────────────────────────
+
+    def has_to_wait(self, relay: Relay) -> bool:
+        """Put a new request in line or refuse it, where others go first; False: it may be sent.
+
+        Others go first where some wait for the model already, and where a seat is kept for those
+        that hold a key.
+        """
+        admission, principal = self.admission, relay.principal
+        if not principal.anonymous:
+            admission.key_shown()
+        if not (
+            admission
+            or admission.bounds_keys
+            or (principal.anonymous and admission.keys_are_shown)
+        ):
+            return False
+        model = find_model(self._pipeline.asked_of(relay), self._pipeline.snapshot())
+        if isinstance(model, Refusal):
+            return False
+        model_id = model.config.id
+        refusal = admission.refusal_of(model_id, principal.key_id)
+        if refusal is not None:
+            relay.fail(refusal)
+            return True
+        if not admission.waiting(model_id) and self._may_sit(model, anonymous=principal.anonymous):
+            return False
+        self._stand_in_line(relay, model_id)
+        return True
+
+    def receive(self, relay: Relay, refusal: Refusal) -> None:
+        """Take a request that cannot be sent now: hold it, put it in line, or refuse it."""
+        if relay.resumes and refusal.code is not ErrorCode.RATE_LIMIT_EXCEEDED:
+            relay.fail(relay.otherwise or refusal)
+        elif refusal.code is ErrorCode.MODEL_LOADING:
+            self._hold(relay, refusal)
+        elif refusal.code is ErrorCode.RATE_LIMIT_EXCEEDED and not relay.in_line:
+            model = find_model(self._pipeline.asked_of(relay), self._pipeline.snapshot())
+            assert not isinstance(model, Refusal), "a model without a name is full"
+            self._stand_in_line(relay, model.config.id)
+        elif refusal.code is not ErrorCode.RATE_LIMIT_EXCEEDED:
+            relay.fail(relay.otherwise or refusal)
+
+    def _stand_in_line(self, relay: Relay, model_id: ModelId) -> None:
+        principal = relay.principal
+        claim = Claim(
+            model_id,
+            principal.key_id,
+            anonymous=principal.anonymous,
+            bulk=relay.workload_class is WorkloadClass.CHAT_BULK,
+            again=relay.attempts > 0,
+            wait_s_max=RESUME_WAIT_S if relay.resumes else None,
+        )
+        self.leave(relay)
+        relay.in_line = True
+        for gone, refusal in self.admission.enter(relay, claim, self._pipeline.now()):
+            gone.in_line = False
+            gone.fail(gone.otherwise or refusal)
+
+    def _hold(self, relay: Relay, refusal: Refusal) -> None:
+        pipeline = self._pipeline
+        limit_s = pipeline.settings.hold_for_load_s
+        if limit_s <= 0:
+            relay.fail(relay.otherwise or refusal)
+            return
+        if relay in self._held:
+            return
+        if len(self._held) >= pipeline.settings.requests_held_max:
+            because = f"{len(self._held)} requests wait for models already"
+            relay.fail(Refusal(ErrorCode.RATE_LIMIT_EXCEEDED, because))
+            return
+        self.leave(relay)
+        request = pipeline.asked_of(relay)
+        model = find_model(request, pipeline.snapshot())
+        if not isinstance(model, Refusal):
+            pipeline.report(ModelWanted(model.config.id, cause=request.request_id))
+        relay.held_until_s = relay.started_s + limit_s
+        self._held[relay] = None
+
+    # ── going ─────────────────────────────────────────────────────────────────────────────────
+
+    def leave(self, relay: Relay) -> None:
+        """A request waits no longer: it ended, or it was sent."""
+        if relay.in_line:
+            relay.in_line = False
+            self.admission.leave(relay)
+        if relay.held_until_s is not None:
+            relay.held_until_s = None
+            self._held.pop(relay, None)
+
+    def sent(self, relay: Relay) -> None:
+        """A request that waited is on its way."""
+        if relay.in_line:
+            relay.in_line = False
+            self.admission.take(relay)
+        self.leave(relay)
+
+    def wake(self) -> None:
+        """A new snapshot is out: look at everything that waits again."""
+        for relay in list(self._held):
+            if not relay.over:
+                self._pipeline.dispatch(relay)
+        for model_id in self.admission.models_waited_for():
+            self.let_in(model_id)
+
+    def let_in(self, model_id: ModelId) -> None:
+        """Send those who are next, as long as there are seats for them."""
+        self._due[model_id] = None
+        if self._letting_in:
+            return  # a request that fails at once ends within this very loop
+        self._letting_in = True
+        try:
+            while self._due:
+                due, _ = self._due.popitem()
+                self._let_in(due)
+        finally:
+            self._letting_in = False
+
+    def _let_in(self, model_id: ModelId) -> None:
+        admission, pipeline = self.admission, self._pipeline
+        passed_over: set[Relay] = set()
+        while admission.waiting(model_id) and len(passed_over) < PASSED_OVER_MAX:
+            model = pipeline.snapshot().models.get(model_id)
+            leftover = model is None or self._may_sit(model, anonymous=True)
+            now_s = pipeline.now()
+            relay = admission.peek(model_id, now_s, leftover=leftover, passed_over=passed_over)
+            if relay is None:
+                return
+            pipeline.dispatch(relay)
+            if relay.in_line:
+                passed_over.add(relay)
+
+    def _may_sit(self, model: ModelView, *, anonymous: bool) -> bool:
+        sent = self._pipeline.inflight.count
+        seats = (
+            (max(r.capability.seats, 1), sent(r.neuron_id, r.model_id)) for r in model.replicas
+        )
+        return self.admission.may_sit(anonymous=anonymous, seats=seats)
+
+    # ── time ──────────────────────────────────────────────────────────────────────────────────
+
+    def sweep(self, now_s: float) -> None:
+        """End what waited too long, and look whether there is room after all."""
+        for relay in list(self._held):
+            if relay.held_until_s is not None and now_s >= relay.held_until_s:
+                waited_s = self._pipeline.settings.hold_for_load_s
+                because = f"the model is still loading after {waited_s:g} s; try again later"
+                relay.fail(Refusal(ErrorCode.MODEL_LOADING, because))
+        for relay, refusal in self.admission.expire(now_s):
+            relay.in_line = False
+            relay.fail(relay.otherwise or refusal)
+        for model_id in self.admission.models_waited_for():
+            self.let_in(model_id)
