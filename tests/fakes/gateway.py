@@ -16,6 +16,7 @@ from helexa.cortex.gateway.pipeline import Pipeline, Seams
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, ModelView, NeuronView, Replica
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.inference import OpenHead, Reset, ResponseHead, Trailer, Usage
+from helexa.protocol.model import ModelCapability
 from helexa.protocol.neuron import NeuronDescriptor, NeuronHealth, NeuronLoad
 from helexa.protocol.ports import Authenticator
 from helexa.protocol.tunnel import Stream, StreamHandler, Tunnel
@@ -106,6 +107,14 @@ class Settings:
     hold_for_load_s: float = 60
     requests_held_max: int = 4
     requests_in_flight_max: int = 8
+    queue_requests_max: int = 4
+    queue_wait_s: float = 30
+    queue_starvation_s: float = 10
+    key_requests_max: int | None = None
+    bulk_prompt_tokens: int = 1000
+    bulk_answer_tokens: int = 500
+    retry_share: float = 0.1
+    resume_bytes_max: int = 1 << 20
 
 
 @dataclass
@@ -251,19 +260,21 @@ class World:
 
     def publish(self, snapshot: FleetSnapshot) -> None:
         self.snapshot = snapshot
-        self.pipeline.wake()
+        self.pipeline.waiting.wake()
         self.carry()
 
 
-def snapshot_of(*neurons: str, loading: bool = False, known: bool = True) -> FleetSnapshot:
+def snapshot_of(
+    *neurons: str, loading: bool = False, known: bool = True, capability: ModelCapability = CHAT
+) -> FleetSnapshot:
     """A fleet with model `m` (alias `alias`) on each of the neurons."""
     config = model("m", aliases=("alias",))
     replicas = tuple(
-        Replica(model_id=config.id, neuron_id=NeuronId(name), epoch=1, capability=CHAT)
+        Replica(model_id=config.id, neuron_id=NeuronId(name), epoch=1, capability=capability)
         for name in neurons
     )
     view = ModelView(
-        config=config, replicas=replicas, loading=loading, capability=CHAT,
+        config=config, replicas=replicas, loading=loading, capability=capability,
         because="" if replicas else "no neuron is connected",
     )  # fmt: skip
     names = {"m": ModelId("m"), "alias": ModelId("m")} if known else {}

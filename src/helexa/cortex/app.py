@@ -234,7 +234,8 @@ def _admin(parts: _Parts) -> AsgiServer:
         pipeline = gateway.pipeline if gateway is not None else None
         return {
             "in_flight": len(pipeline) if pipeline is not None else 0,
-            "held": pipeline.held if pipeline is not None else 0,
+            "held": pipeline.waiting.held if pipeline is not None else 0,
+            "queued": pipeline.waiting.queued if pipeline is not None else 0,
         }
 
     facts = AdminFacts(

@@ -88,11 +88,11 @@ def test_callers_that_leave_are_counted_by_how_far_their_request_had_come() -> N
 def test_what_is_worked_on_is_told_by_model_and_falls_back_to_0() -> None:
     metrics = PrometheusMetrics()
     gauges = LoadGauges(metrics)
-    gauges.update({ModelId("m"): 3}, held=2)
+    gauges.update({ModelId("m"): 3}, held=2, queued=5)
     text = metrics.render().decode()
     assert 'helexa_requests_inflight{model="m"} 3.0' in text
     assert "helexa_requests_held 2.0" in text
-    gauges.update({}, held=0)
+    gauges.update({}, held=0, queued=0)
     assert 'helexa_requests_inflight{model="m"} 0.0' in metrics.render().decode()
 
 

@@ -109,11 +109,11 @@ def test_a_request_for_a_loading_model_waits_and_is_served_when_it_is_there() ->
     world.snapshot = snapshot_of(loading=True)
     _, caller = world.ask(stream=True)
     assert world.reports == [ModelWanted("m", cause="req-1")]
-    assert (world.pipeline.held, caller.text) == (1, "")
+    assert (world.pipeline.waiting.held, caller.text) == (1, "")
     world.later(2.5)
     assert (caller.status, caller.body) == (200, b": keep-alive\n\n")
     world.publish(snapshot_of("n1"))
-    assert world.pipeline.held == 0
+    assert world.pipeline.waiting.held == 0
     world.job().begin()
     world.job().say(CHUNK + DONE)
     world.job().end()
@@ -140,7 +140,7 @@ def test_a_wait_for_a_model_is_bounded_in_time_and_in_number() -> None:
     world.later(world.settings.hold_for_load_s)
     assert {caller.error["code"] for caller in callers[:-1]} == {"model_loading"}
     assert all("retry-after: " in caller.text for caller in callers)
-    assert (world.pipeline.held, len(world.pipeline)) == (0, 0)
+    assert (world.pipeline.waiting.held, len(world.pipeline)) == (0, 0)
 
 
 def test_a_caller_that_leaves_while_it_waits_gives_its_place_back() -> None:
@@ -149,7 +149,7 @@ def test_a_caller_that_leaves_while_it_waits_gives_its_place_back() -> None:
     world.snapshot = snapshot_of(loading=True)
     exchange, _ = world.ask()
     exchange.leave()
-    assert (world.pipeline.held, len(world.pipeline)) == (0, 0)
+    assert (world.pipeline.waiting.held, len(world.pipeline)) == (0, 0)
     world.publish(snapshot_of("n1"))
     assert world.neurons["n1"].jobs == []
     assert world.records[0].outcome is Outcome.CANCELLED
@@ -247,7 +247,7 @@ def test_a_draining_gateway_takes_nothing_new_and_ends_the_rest_with_an_error() 
     _, running = world.ask(stream=True)
     world.job().begin()
     world.job().say(CHUNK)
-    world.pipeline.draining = True
+    world.pipeline.drain()
     _, refused = world.ask()
     assert (refused.status, refused.error["code"]) == (503, "shutting_down")
     assert "retry-after: 15" in refused.text

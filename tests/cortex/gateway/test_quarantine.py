@@ -52,7 +52,5 @@ def test_it_is_bounded_and_counts_what_it_keeps_away(
         now_s += pause_s
         quarantine.crashed(b"%d" % body, f"n#{engine}", now_s)
         assert len(quarantine) <= 4
-        refused = sum(
-            quarantine.refusal_of(b"%d" % each, now_s) is not None for each in range(10)
-        )
+        refused = sum(quarantine.refusal_of(b"%d" % each, now_s) is not None for each in range(10))
         assert refused == quarantine.blocked

@@ -15,7 +15,7 @@ A full line turns away whoever takes most of it, which is mostly the newcomer.
 """
 
 import math
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -97,6 +97,10 @@ class Admission(Generic[T]):
 
     def __contains__(self, ticket: object) -> bool:
         return ticket in self._waiting
+
+    def __iter__(self) -> Iterator[T]:
+        """Go through all that wait, as of now."""
+        return iter(tuple(self._waiting))
 
     def waiting(self, model_id: ModelId) -> int:
         """Return how many wait for a model."""

@@ -76,13 +76,12 @@ class Gateway:
         self._tasks.start(self._sweep(), "gateway sweep")
 
     def snapshot_published(self) -> None:
-        """Wake the requests that wait for a model; call it after each new snapshot."""
-        if self.pipeline.held:
-            self.pipeline.wake()
+        """Wake the requests that wait; call it after each new snapshot."""
+        self.pipeline.waiting.wake()
 
     async def drain(self, timeout_s: float) -> None:
         """Take no new requests and wait for the running ones; what is left then is cut."""
-        self.pipeline.draining = True
+        self.pipeline.drain()
         deadline_s = self._clock.monotonic() + timeout_s
         while len(self.pipeline) and self._clock.monotonic() < deadline_s:  # noqa: ASYNC110
             await asyncio.sleep(
@@ -134,7 +133,8 @@ class Gateway:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
             self.pipeline.sweep()
-            self._gauges.update(self.pipeline.inflight.by_model(), self.pipeline.held)
+            waiting = self.pipeline.waiting
+            self._gauges.update(self.pipeline.inflight.by_model(), waiting.held, waiting.queued)
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         self._logger.error("task_failed", task=name, error=describe(error))

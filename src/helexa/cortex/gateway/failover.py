@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from helexa.cortex.gateway.metering import Outcome, outcome_of
 from helexa.cortex.gateway.quarantine import Quarantine
-from helexa.cortex.gateway.relay import Relay
+from helexa.cortex.gateway.relay import ATTEMPTS_MAX, Relay
 from helexa.cortex.gateway.resume import Ending, KeptBytes, KeptStream, continuation, read_so_far
 from helexa.cortex.gateway.retry_budget import RetryBudget
 from helexa.cortex.orchestrator.events import RequestOutcome
@@ -20,13 +20,12 @@ from helexa.cortex.orchestrator.snapshot import Replica
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.inference import Reset
+from helexa.protocol.sse import DONE
 from helexa.protocol.workload import Operation
 
 if TYPE_CHECKING:
     from helexa.cortex.gateway.pipeline import Pipeline
 
-ATTEMPTS_MAX: Final = 2
-"""One retry a request: more would multiply a fleet's trouble by the number of its neurons."""
 RESUMES_MAX: Final = 3
 """Of one stream, each after some more text: neurons may be restarted one after the other."""
 RESUMABLE: Final = frozenset(
@@ -100,15 +99,13 @@ class Failover:
         if so_far is None or step is None:
             return False
         if isinstance(step, Ending):
-            relay.end_with(step.data)
+            relay.end_with(step.data + DONE)
             return True
-        goes_on = relay.continuation is None or so_far.tokens > relay.tokens_at_resume
-        if not goes_on or relay.resumes >= RESUMES_MAX or not self.budget.spend():
+        stands_still = kept.resumes > 0 and so_far.tokens <= kept.tokens_at_resume
+        if stands_still or kept.resumes >= RESUMES_MAX or not self.budget.spend():
             return False
         relay.otherwise = refusal
-        relay.resumes += 1
-        relay.continuation = step
-        relay.tokens_at_resume = so_far.tokens
+        kept.goes_on(step, so_far.tokens)
         relay.attempts_max = relay.attempts + ATTEMPTS_MAX
         self._elsewhere(relay)
         return True

@@ -69,6 +69,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     bytes_out: int
     trailer: Trailer | None
     attempts: int
+    resumes: int = 0
+    """How many times another neuron went on with the stream."""
 
 
 def phase_of(record: Record) -> str:
@@ -109,6 +111,8 @@ def access_fields(record: Record) -> dict[str, object]:
         fields["first_byte_ms"] = round(record.first_byte_ms, 2)
     if record.attempts > 1:
         fields["attempts"] = record.attempts
+    if record.resumes:
+        fields["resumed"] = record.resumes
     trailer = record.trailer
     if trailer is not None:
         if trailer.finish_reason:

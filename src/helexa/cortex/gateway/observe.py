@@ -78,6 +78,13 @@ class RequestObserver:
             self._metrics.counter(
                 "helexa_client_disconnects_total", "Callers that left", phase=phase_of(record)
             ).inc()
+        if record.attempts > 1:
+            self._metrics.counter(
+                "helexa_failovers_total",
+                "Requests that another neuron took over",
+                kind="resume" if record.resumes else "retry",
+                outcome=record.outcome,
+            ).inc()
         trailer = record.trailer
         if trailer is None or trailer.usage is None:
             return
@@ -149,11 +156,13 @@ class LoadGauges:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._held = metrics.gauge("helexa_requests_held", "Requests that wait for a model to load")
+        self._queued = metrics.gauge("helexa_requests_queued", "Requests that wait for a seat")
         self._in_flight: dict[ModelId, Cell] = {}
 
-    def update(self, in_flight: Mapping[ModelId, int], held: int) -> None:
-        """Tell the requests on replicas, by model, and those that wait for one to load."""
+    def update(self, in_flight: Mapping[ModelId, int], held: int, queued: int) -> None:
+        """Tell the requests on replicas, by model, and those that wait: for a load, for a seat."""
         self._held.set(held)
+        self._queued.set(queued)
         for model in in_flight.keys() - self._in_flight.keys():
             self._in_flight[model] = self._metrics.gauge(
                 "helexa_requests_inflight", "Requests that are with a neuron", model=model

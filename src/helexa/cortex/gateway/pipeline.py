@@ -1,7 +1,8 @@
 """One request, top to bottom: who, what, where, and off it goes. Answers come back in `relay`.
 
-`handle` never waits. What must wait (a model that is loading) is held as a relay without a
-stream, and woken by the next snapshot; what takes time is looked at by one sweep for all.
+`handle` never waits. What must wait, for a model or for a seat, is a relay without a stream in
+`waiting`; what a neuron gave up goes through `failover`; what takes time is looked at by one sweep
+for all.
 """
 
 from collections.abc import Callable
@@ -10,36 +11,35 @@ from typing import Final, Protocol
 
 import msgspec
 
+from helexa.cortex.gateway.admission import Admission, LineLimits
 from helexa.cortex.gateway.auth import credential_of
-from helexa.cortex.gateway.classify import workload_class
+from helexa.cortex.gateway.classify import BulkThresholds, workload_class
 from helexa.cortex.gateway.edge.exchange import Exchange
+from helexa.cortex.gateway.failover import Failover
 from helexa.cortex.gateway.headers import refusal_answer
 from helexa.cortex.gateway.inflight import Inflight
 from helexa.cortex.gateway.metering import Outcome, Record, outcome_of
 from helexa.cortex.gateway.relay import Relay
+from helexa.cortex.gateway.resume import KeptBytes
+from helexa.cortex.gateway.retry_budget import RetryBudget
+from helexa.cortex.gateway.waiting import WaitingRoom
 from helexa.cortex.orchestrator.events import ModelWanted, RequestOutcome
-from helexa.cortex.orchestrator.scheduler import (
-    RoutingDecision,
-    RoutingRequest,
-    find_model,
-    route,
-)
+from helexa.cortex.orchestrator.scheduler import RoutingRequest, route
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, Replica
 from helexa.protocol.dialects import openai
 from helexa.protocol.errors import ErrorCode, Refusal
-from helexa.protocol.ids import ModelId, NeuronId
+from helexa.protocol.ids import NeuronId
 from helexa.protocol.inference import OpenHead
 from helexa.protocol.ports import Authenticator, Principal
 from helexa.protocol.tunnel import Stream, StreamHandler
 from helexa.protocol.workload import Operation
 
-ATTEMPTS_MAX: Final = 2
-"""One retry a request: more would multiply a fleet's trouble by the number of its neurons."""
 _encoder: Final = msgspec.json.Encoder()
+_STOPPING: Final = Refusal(ErrorCode.SHUTTING_DOWN, "this server is stopping; try again shortly")
 
 
 class Limits(Protocol):
-    """The settings that a request meets (`config.cortex.GatewaySettings`), in seconds."""
+    """The settings that a request meets; `config.cortex.GatewaySettings` says what they are."""
 
     first_byte_timeout_s: float
     idle_timeout_s: float
@@ -48,6 +48,14 @@ class Limits(Protocol):
     hold_for_load_s: float
     requests_held_max: int
     requests_in_flight_max: int
+    queue_requests_max: int
+    queue_wait_s: float
+    queue_starvation_s: float
+    key_requests_max: int | None
+    bulk_prompt_tokens: int
+    bulk_answer_tokens: int
+    retry_share: float
+    resume_bytes_max: int
 
 
 class OpenStream(Protocol):
@@ -83,19 +91,29 @@ class Pipeline:
         self.extra_lines = seams.extra_lines
         self.inflight = Inflight()
         self.draining = False
-        self._seams = seams
+        self.snapshot = seams.snapshot
+        self.report = seams.report
+        self.waiting = WaitingRoom(
+            self,
+            Admission(
+                LineLimits(
+                    settings.queue_requests_max,
+                    settings.queue_wait_s,
+                    settings.queue_starvation_s,
+                    settings.key_requests_max,
+                )
+            ),
+        )
+        kept = KeptBytes(settings.resume_bytes_max)
+        self.failover = Failover(self, RetryBudget(settings.retry_share), kept)
+        self._bulk = BulkThresholds(settings.bulk_prompt_tokens, settings.bulk_answer_tokens)
+        self._open_stream = seams.open_stream
+        self._record = seams.record
         self._authenticator = authenticator
         self._live: dict[Relay, None] = {}
-        self._held: dict[Relay, None] = {}
-        self._troubled: set[tuple[NeuronId, ModelId]] = set()
 
     def __len__(self) -> int:
         return len(self._live)
-
-    @property
-    def held(self) -> int:
-        """Return how many requests wait for a model."""
-        return len(self._held)
 
     # ── the way in ────────────────────────────────────────────────────────────────────────────
 
@@ -114,45 +132,48 @@ class Pipeline:
             self.refuse(exchange, operation, head)
             return
         if self.draining:
-            because = "this server is stopping; try again shortly"
-            self.refuse(exchange, operation, Refusal(ErrorCode.SHUTTING_DOWN, because))
+            self.refuse(exchange, operation, _STOPPING)
             return
         if len(self._live) >= self.settings.requests_in_flight_max:
             because = f"{len(self._live)} requests are being worked on already"
             self.refuse(exchange, operation, Refusal(ErrorCode.RATE_LIMIT_EXCEEDED, because))
             return
-        relay = Relay(self, exchange, head, principal, workload_class(head), self.now())
+        refusal = self.failover.refusal_of(exchange.body)
+        if refusal is not None:
+            self.refuse(exchange, operation, refusal)
+            return
+        work = workload_class(head, self._bulk)
+        relay = Relay(self, exchange, head, principal, work, self.now())
         self._live[relay] = None
+        self.failover.budget.earn()
         exchange.on_gone = relay.on_gone
         exchange.on_resume = relay.on_resume
         try:
-            self.dispatch(relay)
+            if not self.waiting.has_to_wait(relay):
+                self.dispatch(relay)
         except BaseException:
             self._live.pop(relay, None)
             raise
 
-    def dispatch(self, relay: Relay, otherwise: Refusal | None = None) -> None:
-        """Send a request to the best replica; hold it while its model loads; or refuse it.
-
-        `otherwise` is what a second attempt answers where no other replica is left.
-        """
+    def dispatch(self, relay: Relay) -> None:
+        """Send a request to the best replica; let it wait; or refuse it."""
         while True:
-            decision = self._route(relay)
+            decision = route(self.asked_of(relay), self.snapshot(), self._sent)
             if isinstance(decision, Refusal):
-                self._hold_or_refuse(relay, decision, otherwise)
+                self.waiting.receive(relay, decision)
                 return
-            relay.attempts += 1
-            if self._send(relay, decision.replica):
-                return
-            lost = Refusal(ErrorCode.UPSTREAM_CONNECTION_ERROR, "the neuron's connection was lost")
-            if relay.attempts >= ATTEMPTS_MAX:
-                relay.fail(lost)
-                return
-            relay.excluded = (*relay.excluded, decision.replica)
-            otherwise = lost
-
-    def _route(self, relay: Relay) -> RoutingDecision | Refusal:
-        return route(_asked_of(relay), self._seams.snapshot(), self._sent)
+            replica = decision.replica
+            if relay.continuation is None or replica.capability.resume:
+                relay.attempts += 1
+                if self._send(relay, replica):
+                    return
+                lost = "the neuron's connection was lost"
+                refusal = Refusal(ErrorCode.UPSTREAM_CONNECTION_ERROR, lost)
+                relay.otherwise = relay.otherwise or refusal
+                if relay.attempts >= relay.attempts_max:
+                    relay.fail(relay.otherwise)
+                    return
+            relay.excluded = (*relay.excluded, replica)
 
     def _sent(self, replica: Replica) -> int:
         return self.inflight.count(replica.neuron_id, replica.model_id)
@@ -161,6 +182,7 @@ class Pipeline:
         head = relay.head
         exchange = relay.exchange
         parent = exchange.headers.get(b"traceparent")
+        part = relay.continuation
         lead = OpenHead(
             request_id=exchange.request_id,
             model=replica.model_id,
@@ -169,105 +191,43 @@ class Pipeline:
             include_usage=head.include_usage,
             traceparent=_text(parent) if parent is not None else "",
             principal=relay.principal.key_id,
+            continues=None if part is None else part.continued,
         )
-        stream = self._seams.open_stream(
-            replica.neuron_id, replica.epoch, _encoder.encode(lead), exchange.body, relay
+        body = exchange.body if part is None else part.body
+        stream = self._open_stream(
+            replica.neuron_id, replica.epoch, _encoder.encode(lead), body, relay
         )
         if stream is None:
             return False
         self.inflight.add(replica.neuron_id, replica.model_id)
+        self.waiting.admission.begin(replica.model_id, relay.principal.key_id)
+        self.waiting.sent(relay)
         relay.sent(replica, stream)
         return True
 
-    # ── waiting for a model ───────────────────────────────────────────────────────────────────
-
-    def _hold_or_refuse(self, relay: Relay, refusal: Refusal, otherwise: Refusal | None) -> None:
-        limit_s = self.settings.hold_for_load_s
-        if refusal.code is not ErrorCode.MODEL_LOADING or limit_s <= 0:
-            relay.fail(otherwise or refusal)
+    def unseat(self, relay: Relay, *, served: bool) -> None:
+        """A request is no longer on its replica, if it was; `served`: it had its whole answer."""
+        since_s, replica = relay.seated_s, relay.replica
+        if since_s is None or replica is None:
             return
-        if relay not in self._held:
-            if len(self._held) >= self.settings.requests_held_max:
-                because = f"{len(self._held)} requests wait for models already"
-                relay.fail(Refusal(ErrorCode.RATE_LIMIT_EXCEEDED, because))
-                return
-            request = _asked_of(relay)
-            model = find_model(request, self._seams.snapshot())
-            if not isinstance(model, Refusal):
-                self._seams.report(ModelWanted(model.config.id, cause=request.request_id))
-            relay.held_until_s = relay.started_s + limit_s
-            self._held[relay] = None
-
-    def wake(self) -> None:
-        """A new snapshot is out: look at every held request again."""
-        for relay in list(self._held):
-            if not relay.over:
-                self._retry_held(relay)
-
-    def _retry_held(self, relay: Relay) -> None:
-        self.dispatch(relay)
-        if relay.stream is not None or relay.over:
-            self._held.pop(relay, None)
-            relay.held_until_s = None
-
-    def expire_held(self, relay: Relay) -> None:
-        """A request waited for its model as long as is allowed."""
-        self._held.pop(relay, None)
-        relay.held_until_s = None
-        waited_s = self.settings.hold_for_load_s
-        because = f"the model is still loading after {waited_s:g} s; try again later"
-        relay.fail(Refusal(ErrorCode.MODEL_LOADING, because))
+        relay.seated_s = None
+        self.inflight.remove(replica.neuron_id, replica.model_id)
+        served_s = self.now() - since_s if served else None
+        self.waiting.admission.end(replica.model_id, relay.principal.key_id, served_s)
 
     # ── the way out ───────────────────────────────────────────────────────────────────────────
-
-    def broken(self, relay: Relay, refusal: Refusal, *, retry: bool) -> None:
-        """A neuron gave a request up: try another replica once, else tell the caller."""
-        replica = relay.replica
-        assert replica is not None, "a stream without a replica was reset"
-        # A crash before the first byte is in the neuron's own report. A request that the neuron
-        # refuses for having crashed engines looks the same, and must not take the replica out.
-        told = refusal.code is ErrorCode.ENGINE_CRASH and relay.first_byte_s is None
-        if outcome_of(refusal) is Outcome.UPSTREAM_ERROR and not told:
-            self._note_trouble(relay, replica)
-        if not retry or relay.attempts >= ATTEMPTS_MAX:
-            relay.fail(refusal)
-            return
-        self.inflight.remove(replica.neuron_id, replica.model_id)
-        relay.leave_for_retry()
-        self.dispatch(relay, refusal)
-
-    def _note_trouble(self, relay: Relay, replica: Replica) -> None:
-        self._troubled.add((replica.neuron_id, replica.model_id))
-        latency_ms = (self.now() - relay.started_s) * 1e3
-        request_id = relay.exchange.request_id
-        self._seams.report(
-            RequestOutcome(
-                replica.neuron_id,
-                replica.model_id,
-                ok=False,
-                latency_ms=latency_ms,
-                cause=request_id,
-            )
-        )
 
     def conclude(self, relay: Relay) -> None:
         """Book a request; called once for each relay, before its caller sees the end."""
         self._live.pop(relay, None)
-        self._held.pop(relay, None)
+        self.waiting.leave(relay)
         replica = relay.replica
-        now_s = self.now()
-        duration_ms = (now_s - relay.started_s) * 1e3
+        duration_ms = (self.now() - relay.started_s) * 1e3
         if replica is not None:
-            self.inflight.remove(replica.neuron_id, replica.model_id)
-            key = (replica.neuron_id, replica.model_id)
-            if self._troubled and relay.outcome is Outcome.OK and key in self._troubled:
-                self._troubled.discard(key)
-                cause = relay.exchange.request_id
-                self._seams.report(
-                    RequestOutcome(*key, ok=True, latency_ms=duration_ms, cause=cause)
-                )
+            self.unseat(relay, served=relay.outcome is Outcome.OK)
+            self.failover.note_end(relay, replica)
         first_s = relay.first_byte_s
-        self._seams.record(
+        self._record(
             Record(
                 relay.exchange.request_id,
                 relay.head.operation,
@@ -283,12 +243,15 @@ class Pipeline:
                 relay.bytes_out,
                 relay.trailer,
                 relay.attempts,
+                relay.resumes,
             )
         )
+        if replica is not None and self.waiting.queued:
+            self.waiting.let_in(replica.model_id)
 
     def refuse(self, exchange: Exchange, operation: Operation, refusal: Refusal) -> None:
         """Answer a request that never became a relay, and book it as refused."""
-        self._seams.record(
+        self._record(
             Record(
                 request_id=exchange.request_id,
                 operation=operation,
@@ -309,6 +272,17 @@ class Pipeline:
         status, lines, body = refusal_answer(refusal, exchange.request_id)
         exchange.respond(status, lines + self.extra_lines(exchange), body)
 
+    def asked_of(self, relay: Relay) -> RoutingRequest:
+        """Return what routing has to know of a request."""
+        return RoutingRequest(
+            request_id=relay.exchange.request_id,
+            model=relay.head.model,
+            workload_class=relay.workload_class,
+            operation=relay.head.operation,
+            excluded=relay.excluded,
+            prompt_tokens_min=relay.head.prompt_tokens_min,
+        )
+
     # ── time and the end ──────────────────────────────────────────────────────────────────────
 
     def sweep(self) -> None:
@@ -317,6 +291,12 @@ class Pipeline:
         for relay in list(self._live):
             if not relay.over:
                 relay.tick(now_s)
+        self.waiting.sweep(now_s)
+
+    def drain(self) -> None:
+        """Take nothing new and send away what waits; what is at work may finish."""
+        self.draining = True
+        self.waiting.send_away(_STOPPING)
 
     def abandon_all(self, because: str) -> None:
         """End every request that is still running; for the end of a drain."""
@@ -326,14 +306,3 @@ class Pipeline:
 
 def _text(header: bytes) -> str:
     return header[:128].decode("ascii", "ignore")
-
-
-def _asked_of(relay: Relay) -> RoutingRequest:
-    return RoutingRequest(
-        request_id=relay.exchange.request_id,
-        model=relay.head.model,
-        workload_class=relay.workload_class,
-        operation=relay.head.operation,
-        excluded=relay.excluded,
-        prompt_tokens_min=relay.head.prompt_tokens_min,
-    )

@@ -3,8 +3,10 @@
 It is the handler of the tunnel stream and of the exchange at once. Everything here is called back
 with bytes; nothing waits, and no chunk is parsed.
 
-    new ─► held (the model is loading) ─► sent ─► answering ─► over
-              └───────────────┴────────────┴──────────┴──────────► over (refused, cut, gone)
+    new ─► waiting (for a model, for a seat) ─► sent ─► answering ─► over
+              └────────────────┴──────────────────┴──────────┴─────────► over (refused, cut, gone)
+
+From `sent` and `answering` it may go back to waiting, when another neuron takes over.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -13,12 +15,19 @@ import msgspec
 
 from helexa.cortex.gateway import headers
 from helexa.cortex.gateway.edge.exchange import Exchange
-from helexa.cortex.gateway.edge.response import BODILESS
 from helexa.cortex.gateway.metering import Outcome, outcome_of, outcome_of_status
+from helexa.cortex.gateway.neuron_words import (
+    CANCELLED,
+    EXPIRED,
+    read_head,
+    read_reset,
+    read_trailer,
+)
+from helexa.cortex.gateway.resume import Continuation, KeptStream
 from helexa.cortex.orchestrator.snapshot import Replica
 from helexa.protocol.dialects import openai
 from helexa.protocol.errors import ErrorCode, Refusal
-from helexa.protocol.inference import Reset, ResponseHead, Trailer
+from helexa.protocol.inference import ResponseHead, Trailer
 from helexa.protocol.ports import Principal
 from helexa.protocol.sse import DONE
 from helexa.protocol.tunnel import Stream, StreamHandler
@@ -28,15 +37,8 @@ if TYPE_CHECKING:
     from helexa.cortex.gateway.pipeline import Pipeline
 
 ANSWER_BYTES_MAX: Final = 64 << 20
-MESSAGE_CHARS_MAX: Final = 1000
-_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
-"""What the decoders raise on bytes that are not what they should be."""
-_head_decoder: Final = msgspec.json.Decoder(ResponseHead)
-_trailer_decoder: Final = msgspec.json.Decoder(Trailer)
-_reset_decoder: Final = msgspec.json.Decoder(Reset)
-_encoder: Final = msgspec.json.Encoder()
-CANCELLED: Final = _encoder.encode(Reset(code="cancelled", message="the caller is gone"))
-EXPIRED: Final = _encoder.encode(Reset(code="cancelled", message="the gateway waited long enough"))
+ATTEMPTS_MAX: Final = 2
+"""One retry a request: more would multiply a fleet's trouble by the number of its neurons."""
 _KEEPALIVE: Final = b": keep-alive\n\n"
 
 
@@ -55,6 +57,7 @@ class Relay(StreamHandler):
         "_pipeline",
         "_response",
         "attempts",
+        "attempts_max",
         "bytes_out",
         "code",
         "exchange",
@@ -63,11 +66,15 @@ class Relay(StreamHandler):
         "head",
         "heard_s",
         "held_until_s",
+        "in_line",
+        "kept",
         "model_id",
+        "otherwise",
         "outcome",
         "over",
         "principal",
         "replica",
+        "seated_s",
         "started_s",
         "status",
         "stream",
@@ -97,10 +104,20 @@ class Relay(StreamHandler):
         """When the caller or we last had something to say: the base of keepalives and timeouts."""
         self.first_byte_s: float | None = None
         self.held_until_s: float | None = None
+        """While it waits for a model to load."""
+        self.in_line = False
+        """It waits for a seat."""
+        self.seated_s: float | None = None
+        """Since when it is on its replica; None while it is on none."""
         self.replica: Replica | None = None
         self.stream: Stream | None = None
         self.attempts = 0
+        self.attempts_max = ATTEMPTS_MAX
         self.excluded: tuple[Replica, ...] = ()
+        self.otherwise: Refusal | None = None
+        """What to tell where no other replica can take it: why the last one did not."""
+        self.kept: KeptStream | None = None
+        """What it was so far, of a stream that another neuron could continue."""
         self.over = False
         self.outcome = Outcome.OK
         self.status = 0
@@ -120,28 +137,26 @@ class Relay(StreamHandler):
         self.replica = replica
         self.stream = stream
         self.model_id = replica.model_id
-        self.heard_s = self._now()
+        self.heard_s = self.seated_s = self._now()
 
     # ── what the neuron says ──────────────────────────────────────────────────────────────────
 
     def on_head(self, payload: bytes) -> None:
         """Take the status; a stream that goes well is committed to the caller now."""
-        try:
-            response = _head_decoder.decode(payload)
-        except _UNREADABLE:
-            self._give_up_on("its head is not readable")
-            return
-        if self._response is not None or not 200 <= response.status < 600:
-            self._give_up_on(f"a head with status {response.status!s:.20} has no place here")
-            return
-        if response.status in BODILESS:
-            self._give_up_on(f"an answer with status {response.status} has no body")
+        response = read_head(payload)
+        if self._response is not None and not isinstance(response, str):
+            response = "a second head has no place here"
+        if isinstance(response, str):
+            self._give_up_on(response)
             return
         self._response = response
         self.status = response.status
         self.heard_s = self._now()
-        if self.head.stream and response.status == 200 and not self._committed:
-            self._commit(response)
+        if self.head.stream and response.status == 200:
+            if not self._committed:
+                self._commit(response)
+            if self.kept is None and self.replica is not None:
+                self.kept = self._pipeline.failover.kept_for(self, self.replica)
 
     def on_data(self, data: bytes) -> None:
         """Pass bytes on. Bytes that the caller cannot take yet are not given back as credit."""
@@ -161,6 +176,8 @@ class Relay(StreamHandler):
             # The end of a stream is said only after it was booked: see `on_end`.
             self._done_held = True
             data = data[: -len(DONE)]
+        if self.kept is not None:
+            data = self.kept.take(data)
         exchange = self.exchange
         if data:
             self._at_boundary = data.endswith(b"\n\n")
@@ -194,16 +211,17 @@ class Relay(StreamHandler):
         if self.over or response is None:
             self.fail(Refusal(ErrorCode.UPSTREAM_CONNECTION_ERROR, "the model gave no answer"))
             return
-        try:
-            self.trailer = _trailer_decoder.decode(payload) if payload else None
-        except _UNREADABLE:
-            self.trailer = None
+        self.trailer = self._whole_trailer(payload)
         self.stream = None
-        exchange = self.exchange
         if self._committed and response.status == 200:
-            self._conclude(Outcome.OK)
-            exchange.finish(DONE if self._done_held else b"")
+            rest = self.kept.rest if self.kept is not None else b""
+            self.end_with(rest + DONE if self._done_held else rest)
             return
+        if self.resumes and self.otherwise is not None:
+            # What the next engine says of the continuation means nothing to the caller.
+            self.fail(self.otherwise)
+            return
+        exchange = self.exchange
         body = b"".join(self._parts)
         self.bytes_out = len(body)
         self._conclude(outcome_of_status(response.status))
@@ -219,18 +237,24 @@ class Relay(StreamHandler):
         self.stream = None
         if self.over:
             return
-        try:
-            reset = _reset_decoder.decode(payload)
-        except _UNREADABLE:
-            reset = Reset(code=ErrorCode.UPSTREAM_CONNECTION_ERROR.value)
-        try:
-            code = ErrorCode(reset.code)
-        except ValueError:
-            code = ErrorCode.UPSTREAM_CONNECTION_ERROR
-        message = (reset.message or code.value)[:MESSAGE_CHARS_MAX]
-        refusal = Refusal(code, message, None, reset.retry_after_s)
-        untouched = self._response is None and not self._parts
-        self._pipeline.broken(self, refusal, retry=reset.retry_elsewhere and untouched)
+        if self._done_held:
+            self.end_with(DONE)
+            return
+        reset, refusal = read_reset(payload)
+        self._pipeline.failover.gave_up(self, refusal, reset)
+
+    def end_with(self, data: bytes) -> None:
+        """Book a stream, then let the caller see its last bytes."""
+        self._conclude(Outcome.OK)
+        self.exchange.finish(data)
+
+    def _whole_trailer(self, payload: bytes) -> Trailer | None:
+        """Return the numbers of the whole answer, whatever part of it came from where."""
+        trailer = read_trailer(payload)
+        step = self.continuation
+        if trailer is None or trailer.usage is None or step is None or step.continued is None:
+            return trailer
+        return msgspec.structs.replace(trailer, usage=step.continued.whole(trailer.usage))
 
     def on_writable(self) -> None:
         """The request body is on its way; nothing waits for that here."""
@@ -257,11 +281,7 @@ class Relay(StreamHandler):
         """Commit a silent stream, keep it alive, and end what waited too long."""
         limits = self._pipeline.settings
         silent_s = now_s - self.heard_s
-        if self.held_until_s is not None:
-            if now_s >= self.held_until_s:
-                self._pipeline.expire_held(self)
-                return
-        elif self.stream is not None:
+        if self.stream is not None:
             first = self.first_byte_s is None
             limit_s = limits.first_byte_timeout_s if first else limits.idle_timeout_s
             if silent_s >= limit_s and not self.exchange.paused:
@@ -305,12 +325,28 @@ class Relay(StreamHandler):
         self._leave(EXPIRED)
         self.fail(refusal)
 
-    def leave_for_retry(self) -> None:
-        """Forget the replica that did not take the request; the next attempt starts clean."""
+    @property
+    def continuation(self) -> Continuation | None:
+        """What is asked of its next neuron instead of the caller's own request, if anything."""
+        return self.kept.continuation if self.kept is not None else None
+
+    @property
+    def resumes(self) -> int:
+        """How many times another neuron went on with it."""
+        return self.kept.resumes if self.kept is not None else 0
+
+    @property
+    def untouched(self) -> bool:
+        """Nothing of an answer came from the neuron that has it now."""
+        return self._response is None and not self._parts
+
+    def leave_for_another(self) -> None:
+        """Forget the replica that gave the request up; the next attempt starts clean."""
         if self.replica is not None:
             self.excluded = (*self.excluded, self.replica)
         self.replica = None
         self._response = None
+        self._owed_bytes = 0
 
     def _commit(self, response: ResponseHead | None) -> None:
         content_type = "text/event-stream" if response is None else response.content_type
@@ -333,6 +369,8 @@ class Relay(StreamHandler):
         self.over = True
         self.outcome = outcome
         self._parts = []
+        if self.kept is not None:
+            self.kept.close()
         self.exchange.on_gone = None
         self.exchange.on_resume = None
         self._pipeline.conclude(self)

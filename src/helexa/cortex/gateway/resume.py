@@ -54,9 +54,18 @@ class KeptBytes:
 
 
 class KeptStream:
-    """One stream's bytes so far, and its cut into whole events."""
+    """One stream's bytes so far, its cut into whole events, and how often it was continued."""
 
-    __slots__ = ("_all", "_bytes", "_parts", "given_up", "rest")
+    __slots__ = (
+        "_all",
+        "_bytes",
+        "_parts",
+        "continuation",
+        "given_up",
+        "rest",
+        "resumes",
+        "tokens_at_resume",
+    )
 
     def __init__(self, all_streams: KeptBytes) -> None:
         self._all = all_streams
@@ -66,6 +75,10 @@ class KeptStream:
         """The beginning of an event that is not complete; its caller has nothing of it."""
         self.given_up = False
         """It became too long: nothing is kept, and bytes pass as they come."""
+        self.resumes = 0
+        self.continuation: Continuation | None = None
+        """What the neuron that has it now was asked for."""
+        self.tokens_at_resume = 0
 
     def take(self, data: bytes) -> bytes:
         """Keep bytes; return the whole events that they complete, for the caller."""
@@ -94,6 +107,12 @@ class KeptStream:
     def drop_rest(self) -> None:
         """Forget the event that will not be completed."""
         self.rest = b""
+
+    def goes_on(self, continuation: "Continuation", tokens: int) -> None:
+        """Note that another neuron continues it, after so many tokens."""
+        self.continuation = continuation
+        self.tokens_at_resume = tokens
+        self.resumes += 1
 
     def close(self) -> None:
         """Give the memory back; nothing is kept from here on."""

@@ -58,9 +58,7 @@ class WaitingRoom:
         if not principal.anonymous:
             admission.key_shown()
         if not (
-            admission
-            or admission.bounds_keys
-            or (principal.anonymous and admission.keys_are_shown)
+            admission or admission.bounds_keys or (principal.anonymous and admission.keys_are_shown)
         ):
             return False
         model = find_model(self._pipeline.asked_of(relay), self._pipeline.snapshot())
@@ -142,6 +140,11 @@ class WaitingRoom:
             relay.in_line = False
             self.admission.take(relay)
         self.leave(relay)
+
+    def send_away(self, refusal: Refusal) -> None:
+        """End everything that waits: nothing of it was begun."""
+        for relay in (*self._held, *self.admission):
+            relay.fail(refusal)
 
     def wake(self) -> None:
         """A new snapshot is out: look at everything that waits again."""
