@@ -1,13 +1,17 @@
 """What a neuron says at the head and at the end of an answer, read without trust. Pure."""
 
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
 from helexa.cortex.gateway.edge.response import BODILESS
+from helexa.cortex.gateway.headers import relayed_lines
+from helexa.cortex.gateway.metering import Outcome, outcome_of_status
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.inference import Reset, ResponseHead, Trailer
 
+ANSWER_HEADS_MAX: Final = 64
 MESSAGE_CHARS_MAX: Final = 1000
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 """What the decoders raise on bytes that are not what they should be."""
@@ -30,6 +34,34 @@ def read_head(payload: bytes) -> ResponseHead | str:
     if response.status in BODILESS:
         return f"an answer with status {response.status} has no body"
     return response
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerHead:
+    """The head of a whole answer, and what follows from it alone."""
+
+    status: int
+    lines: bytes
+    """The header lines that the caller gets of it."""
+    outcome: Outcome
+
+
+class AnswerHeads(dict[bytes, AnswerHead | None]):
+    """Heads of whole answers as neurons wrote them: nearly all are the same few.
+
+    None for one that is not as it should be: it is looked at with care.
+    """
+
+    def __missing__(self, payload: bytes) -> AnswerHead | None:
+        response = read_head(payload)
+        if isinstance(response, str):
+            return None
+        status = response.status
+        lines = relayed_lines(response.content_type, response.retry_after_s)
+        known = AnswerHead(status, lines, outcome_of_status(status))
+        if len(self) < ANSWER_HEADS_MAX:
+            self[payload] = known
+        return known
 
 
 def read_trailer(payload: bytes) -> Trailer | None:

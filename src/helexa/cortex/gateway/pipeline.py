@@ -19,6 +19,7 @@ from helexa.cortex.gateway.failover import Failover
 from helexa.cortex.gateway.headers import refusal_answer
 from helexa.cortex.gateway.inflight import Inflight
 from helexa.cortex.gateway.metering import Outcome, Record, outcome_of
+from helexa.cortex.gateway.neuron_words import AnswerHeads
 from helexa.cortex.gateway.relay import Relay
 from helexa.cortex.gateway.resume import KeptBytes
 from helexa.cortex.gateway.retry_budget import RetryBudget
@@ -91,6 +92,7 @@ class Pipeline:
         self.extra_lines = seams.extra_lines
         self.inflight = Inflight()
         self.draining = False
+        self.answer_heads = AnswerHeads()
         self.snapshot = seams.snapshot
         self.report = seams.report
         self.waiting = WaitingRoom(
@@ -158,7 +160,7 @@ class Pipeline:
     def dispatch(self, relay: Relay) -> None:
         """Send a request to the best replica; let it wait; or refuse it."""
         while True:
-            decision = route(self.asked_of(relay), self.snapshot(), self._sent)
+            decision = route(self.asked_of(relay), self.snapshot(), self.inflight.on)
             if isinstance(decision, Refusal):
                 self.waiting.receive(relay, decision)
                 return
@@ -174,9 +176,6 @@ class Pipeline:
                     relay.fail(relay.otherwise)
                     return
             relay.excluded = (*relay.excluded, replica)
-
-    def _sent(self, replica: Replica) -> int:
-        return self.inflight.count(replica.neuron_id, replica.model_id)
 
     def _send(self, relay: Relay, replica: Replica) -> bool:
         head = relay.head

@@ -205,6 +205,22 @@ class Relay(StreamHandler):
             because = f"the answer has more than {ANSWER_BYTES_MAX} bytes"
             self.abandon(Refusal(ErrorCode.ENGINE_GARBAGE, because))
 
+    def on_answer(self, head: bytes, body: bytes, trailer: bytes) -> None:
+        """Book a whole answer and pass it on: the way of nearly every request without a stream."""
+        known = self._pipeline.answer_heads[head]
+        if known is None or self.over or self.head.stream or self._parts:
+            super().on_answer(head, body, trailer)
+            return
+        self.first_byte_s = self._now()
+        self.status = known.status
+        self.bytes_out = len(body)
+        self.stream = None
+        self.trailer = read_trailer(trailer)
+        self._conclude(known.outcome)
+        exchange = self.exchange
+        lines = known.lines + self._pipeline.extra_lines(exchange)
+        exchange.respond(known.status, lines, body)
+
     def on_end(self, payload: bytes) -> None:
         """Book the request, then let the caller see its end."""
         response = self._response
