@@ -1,5 +1,6 @@
 """A gateway without sockets: a caller that is a script, a neuron that is a script, and a clock."""
 
+import itertools
 import json
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -113,7 +114,7 @@ class Settings:
     key_requests_max: int | None = None
     bulk_prompt_tokens: int = 1000
     bulk_answer_tokens: int = 500
-    retry_share: float = 0.1
+    retry_percent: int = 10
     resume_bytes_max: int = 1 << 20
 
 
@@ -127,6 +128,8 @@ class Job:
     body: bytearray = field(default_factory=bytearray)
     complete: bool = False
     cancelled: Reset | None = None
+    number: int = field(default_factory=itertools.count().__next__)
+    """In order of arrival, over all neurons."""
 
     def on_head(self, payload: bytes) -> None:
         raise AssertionError("cortex sends no heads")
@@ -197,19 +200,27 @@ class FakeNeuron:
                 self.cortex_end.receive(up)
 
     def die(self) -> None:
-        self.cortex_end.close(b'{"code":"upstream_connection_error","message":"lost"}')
+        """Be gone, as a session tells it of a lost connection."""
+        lost = Reset(code="upstream_connection_error", message="lost", retry_elsewhere=True)
+        self.cortex_end.close(msgspec.json.encode(lost))
 
 
 class World:
     """A pipeline, its neurons and its callers."""
 
-    def __init__(self, *names: str, authenticator: Authenticator | None = None) -> None:
+    def __init__(
+        self,
+        *names: str,
+        authenticator: Authenticator | None = None,
+        settings: Settings | None = None,
+        capability: ModelCapability = CHAT,
+    ) -> None:
         self.now_s = 1000.0
-        self.settings = Settings()
+        self.settings = settings or Settings()
         self.neurons = {NeuronId(name): FakeNeuron(name) for name in names}
         self.reports: list[object] = []
         self.records: list[Record] = []
-        self.snapshot = snapshot_of(*names)
+        self.snapshot = snapshot_of(*names, capability=capability)
         seams = Seams(
             snapshot=lambda: self.snapshot,
             report=self.reports.append,

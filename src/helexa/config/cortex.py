@@ -77,8 +77,8 @@ class GatewaySettings(Settings):
     behind interactive work."""
     bulk_answer_tokens: Count = 16_384
     """So is a chat that is not streamed and asks for this many tokens (`max_tokens`)."""
-    retry_share: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Share of all requests that may be tried on another replica after a failure. A reserve of 256
+    retry_percent: Annotated[int, Field(ge=0, le=100)] = 10
+    """Of all requests, how many may be tried on another replica after a failure. A reserve of 256
     tries lets all requests of one neuron go elsewhere at once."""
     resume_bytes_max: ByteCount = 128 * 2**20
     """Memory for streams so far, so that one whose neuron dies goes on elsewhere; 0 resumes

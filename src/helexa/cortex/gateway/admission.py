@@ -107,6 +107,11 @@ class Admission(Generic[T]):
         model = self._models.get(model_id)
         return len(model.line) if model is not None else 0
 
+    def ahead(self, model_id: ModelId, *, anonymous: bool) -> int:
+        """Return how many wait for a model whom a newcomer must not overtake."""
+        model = self._models.get(model_id)
+        return model.line.ahead(anonymous=anonymous) if model is not None else 0
+
     def models_waited_for(self) -> list[ModelId]:
         """Return the models that have a line."""
         return list(dict.fromkeys(self._waiting.values()))

@@ -46,7 +46,7 @@ class Failover:
 
     def __init__(self, pipeline: "Pipeline", budget: RetryBudget, kept: KeptBytes) -> None:
         self._pipeline = pipeline
-        self._kept = kept
+        self.kept = kept
         self._resumes = kept.left > 0
         self.budget = budget
         self.quarantine = Quarantine()
@@ -57,7 +57,7 @@ class Failover:
         head = relay.head
         if head.operation is not Operation.CHAT or head.choices > 1 or head.continues:
             return None
-        return KeptStream(self._kept) if replica.capability.resume and self._resumes else None
+        return KeptStream(self.kept) if replica.capability.resume and self._resumes else None
 
     def refusal_of(self, body: bytes) -> Refusal | None:
         """Say no to a request that engines died of."""

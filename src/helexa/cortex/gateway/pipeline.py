@@ -55,7 +55,7 @@ class Limits(Protocol):
     key_requests_max: int | None
     bulk_prompt_tokens: int
     bulk_answer_tokens: int
-    retry_share: float
+    retry_percent: int
     resume_bytes_max: int
 
 
@@ -107,7 +107,7 @@ class Pipeline:
             ),
         )
         kept = KeptBytes(settings.resume_bytes_max)
-        self.failover = Failover(self, RetryBudget(settings.retry_share), kept)
+        self.failover = Failover(self, RetryBudget(settings.retry_percent / 100), kept)
         self._bulk = BulkThresholds(settings.bulk_prompt_tokens, settings.bulk_answer_tokens)
         self._open_stream = seams.open_stream
         self._record = seams.record

@@ -69,7 +69,9 @@ class WaitingRoom:
         if refusal is not None:
             relay.fail(refusal)
             return True
-        if not admission.waiting(model_id) and self._may_sit(model, anonymous=principal.anonymous):
+        anonymous = principal.anonymous
+        others_first = admission.ahead(model_id, anonymous=anonymous)
+        if not others_first and self._may_sit(model, anonymous=anonymous):
             return False
         self._stand_in_line(relay, model_id)
         return True

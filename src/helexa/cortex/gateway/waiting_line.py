@@ -99,6 +99,10 @@ class Line(Generic[T]):
         """How many wait who had no seat before: those that the line's bound is for."""
         return len(self._keyed.places) + len(self._anonymous.places)
 
+    def ahead(self, *, anonymous: bool) -> int:
+        """Return how many a newcomer must not overtake."""
+        return len(self) if anonymous else len(self) - len(self._anonymous.places)
+
     def count_of(self, key: str) -> int:
         """Return how many tickets of a key wait."""
         halves = (self._keyed, self._anonymous)
