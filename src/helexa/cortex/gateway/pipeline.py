@@ -336,4 +336,6 @@ def _asked_of(relay: Relay) -> RoutingRequest:
         operation=relay.head.operation,
         excluded=relay.excluded,
         prompt_tokens_min=relay.head.prompt_tokens_min,
+        tools=relay.head.tools,
+        json_schema=relay.head.json_schema,
     )
