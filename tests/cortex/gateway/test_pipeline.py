@@ -82,6 +82,7 @@ def test_what_cannot_be_served_is_refused_before_any_neuron(
     assert (caller.status, caller.error["code"]) == (status, code)
     assert not any(neuron.jobs for neuron in world.neurons.values())
     assert [record.code for record in world.records] == [code]
+    assert world.records[0].because == caller.error["message"]
 
 
 def test_a_prompt_clearly_over_every_window_is_refused_before_any_neuron() -> None:

@@ -283,6 +283,7 @@ class Pipeline:
                 relay.bytes_out,
                 relay.trailer,
                 relay.attempts,
+                relay.because,
             )
         )
 
@@ -304,6 +305,7 @@ class Pipeline:
                 bytes_out=0,
                 trailer=None,
                 attempts=0,
+                because=refusal.because,
             )
         )
         status, lines, body = refusal_answer(refusal, exchange.request_id)
