@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from helexa.cortex.gateway.metering import Outcome, outcome_of
 from helexa.cortex.gateway.quarantine import Quarantine
-from helexa.cortex.gateway.relay import ATTEMPTS_MAX, Relay
+from helexa.cortex.gateway.relay import Relay
 from helexa.cortex.gateway.resume import Ending, KeptBytes, KeptStream, continuation, read_so_far
 from helexa.cortex.gateway.retry_budget import RetryBudget
 from helexa.cortex.orchestrator.events import RequestOutcome
@@ -57,7 +57,9 @@ class Failover:
         head = relay.head
         if head.operation is not Operation.CHAT or head.choices > 1 or head.continues:
             return None
-        return KeptStream(self.kept) if replica.capability.resume and self._resumes else None
+        if head.tools or head.json_schema or not (replica.capability.resume and self._resumes):
+            return None
+        return KeptStream(self.kept)
 
     def refusal_of(self, body: bytes) -> Refusal | None:
         """Say no to a request that engines died of."""
@@ -83,7 +85,7 @@ class Failover:
     def _retry(self, relay: Relay, refusal: Refusal, reset: Reset) -> bool:
         if not (reset.retry_elsewhere and relay.untouched):
             return False
-        if relay.attempts >= relay.attempts_max or not self.budget.spend():
+        if not relay.may_try_again or not self.budget.spend():
             return False
         relay.otherwise = relay.otherwise or refusal
         self._elsewhere(relay)
@@ -105,8 +107,7 @@ class Failover:
         if stands_still or kept.resumes >= RESUMES_MAX or not self.budget.spend():
             return False
         relay.otherwise = refusal
-        kept.goes_on(step, so_far.tokens)
-        relay.attempts_max = relay.attempts + ATTEMPTS_MAX
+        kept.goes_on(step, so_far.tokens, relay.attempts)
         self._elsewhere(relay)
         return True
 

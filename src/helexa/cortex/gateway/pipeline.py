@@ -172,7 +172,7 @@ class Pipeline:
                 lost = "the neuron's connection was lost"
                 refusal = Refusal(ErrorCode.UPSTREAM_CONNECTION_ERROR, lost)
                 relay.otherwise = relay.otherwise or refusal
-                if relay.attempts >= relay.attempts_max:
+                if not relay.may_try_again:
                     relay.fail(relay.otherwise)
                     return
             relay.excluded = (*relay.excluded, replica)
@@ -242,6 +242,7 @@ class Pipeline:
                 relay.bytes_out,
                 relay.trailer,
                 relay.attempts,
+                relay.because,
                 relay.resumes,
             )
         )
@@ -266,6 +267,7 @@ class Pipeline:
                 bytes_out=0,
                 trailer=None,
                 attempts=0,
+                because=refusal.because,
             )
         )
         status, lines, body = refusal_answer(refusal, exchange.request_id)
@@ -280,6 +282,8 @@ class Pipeline:
             operation=relay.head.operation,
             excluded=relay.excluded,
             prompt_tokens_min=relay.head.prompt_tokens_min,
+            tools=relay.head.tools,
+            json_schema=relay.head.json_schema,
         )
 
     # ── time and the end ──────────────────────────────────────────────────────────────────────

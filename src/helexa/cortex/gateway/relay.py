@@ -57,7 +57,7 @@ class Relay(StreamHandler):
         "_pipeline",
         "_response",
         "attempts",
-        "attempts_max",
+        "because",
         "bytes_out",
         "code",
         "exchange",
@@ -112,7 +112,6 @@ class Relay(StreamHandler):
         self.replica: Replica | None = None
         self.stream: Stream | None = None
         self.attempts = 0
-        self.attempts_max = ATTEMPTS_MAX
         self.excluded: tuple[Replica, ...] = ()
         self.otherwise: Refusal | None = None
         """What to tell where no other replica can take it: why the last one did not."""
@@ -122,6 +121,7 @@ class Relay(StreamHandler):
         self.outcome = Outcome.OK
         self.status = 0
         self.code = ""
+        self.because = ""
         self.trailer: Trailer | None = None
         self.bytes_out = 0
         self._response: ResponseHead | None = None
@@ -326,6 +326,7 @@ class Relay(StreamHandler):
         if self.over:
             return
         self.code = refusal.code.value
+        self.because = refusal.because
         request_id = self.exchange.request_id
         if self._committed:
             self._conclude(outcome_of(refusal))
@@ -340,6 +341,12 @@ class Relay(StreamHandler):
         """End with an error because of us: the neuron is told to stop, too."""
         self._leave(EXPIRED)
         self.fail(refusal)
+
+    @property
+    def may_try_again(self) -> bool:
+        """It has an attempt left, of those since it was new or last went on elsewhere."""
+        before = self.kept.attempts_at_resume if self.kept is not None else 0
+        return self.attempts < before + ATTEMPTS_MAX
 
     @property
     def continuation(self) -> Continuation | None:

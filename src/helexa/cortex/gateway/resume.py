@@ -60,6 +60,7 @@ class KeptStream:
         "_all",
         "_bytes",
         "_parts",
+        "attempts_at_resume",
         "continuation",
         "given_up",
         "rest",
@@ -79,6 +80,7 @@ class KeptStream:
         self.continuation: Continuation | None = None
         """What the neuron that has it now was asked for."""
         self.tokens_at_resume = 0
+        self.attempts_at_resume = 0
 
     def take(self, data: bytes) -> bytes:
         """Keep bytes; return the whole events that they complete, for the caller."""
@@ -108,10 +110,11 @@ class KeptStream:
         """Forget the event that will not be completed."""
         self.rest = b""
 
-    def goes_on(self, continuation: "Continuation", tokens: int) -> None:
-        """Note that another neuron continues it, after so many tokens."""
+    def goes_on(self, continuation: "Continuation", tokens: int, attempts: int) -> None:
+        """Note that another neuron continues it, after so many tokens and attempts."""
         self.continuation = continuation
         self.tokens_at_resume = tokens
+        self.attempts_at_resume = attempts
         self.resumes += 1
 
     def close(self) -> None:

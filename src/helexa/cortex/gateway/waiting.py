@@ -184,10 +184,8 @@ class WaitingRoom:
                 passed_over.add(relay)
 
     def _may_sit(self, model: ModelView, *, anonymous: bool) -> bool:
-        sent = self._pipeline.inflight.count
-        seats = (
-            (max(r.capability.seats, 1), sent(r.neuron_id, r.model_id)) for r in model.replicas
-        )
+        sent = self._pipeline.inflight.on
+        seats = ((max(each.capability.seats, 1), sent(each)) for each in model.replicas)
         return self.admission.may_sit(anonymous=anonymous, seats=seats)
 
     # ── time ──────────────────────────────────────────────────────────────────────────────────
