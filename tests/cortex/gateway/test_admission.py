@@ -102,6 +102,7 @@ def test_anonymous_callers_leave_the_last_seat_once_a_key_was_shown() -> None:
     assert admission.may_sit(anonymous=True, seats=[(4, 3), (2, 1)])
     assert not admission.may_sit(anonymous=True, seats=[(4, 9), (2, 1)])
     assert admission.may_sit(anonymous=True, seats=[(1, 0)]), "a model's only seat"
+    assert admission.may_sit(anonymous=True, seats=[]), "whatever it waits for, it is not a seat"
     admission.enter("nobody", claim(ANONYMOUS), 0.0)
     assert admission.peek(M, 0.0, leftover=False) is None
 

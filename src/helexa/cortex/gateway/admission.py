@@ -159,13 +159,13 @@ class Admission(Generic[T]):
     def may_sit(self, *, anonymous: bool, seats: Iterable[tuple[int, int]]) -> bool:
         """Tell whether a caller may have one of the free seats; `seats`: (seats, taken) each.
 
-        Anonymous callers leave one free, unless the model has only one seat at all.
+        Anonymous callers leave one free, unless the model has no more than one seat at all.
         """
         if not anonymous or not self.keys_are_shown:
             return True
         pairs = tuple(seats)
         free = sum(max(count - taken, 0) for count, taken in pairs)
-        return free >= 2 or sum(count for count, _ in pairs) == 1
+        return free >= 2 or sum(count for count, _ in pairs) <= 1
 
     # ── waiting ───────────────────────────────────────────────────────────────────────────────
 

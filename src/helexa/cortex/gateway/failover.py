@@ -61,12 +61,6 @@ class Failover:
             return None
         return KeptStream(self.kept)
 
-    def refusal_of(self, body: bytes) -> Refusal | None:
-        """Say no to a request that engines died of."""
-        if not self.quarantine.blocked:
-            return None
-        return self.quarantine.refusal_of(body, self._pipeline.now())
-
     # ── a neuron gave up ──────────────────────────────────────────────────────────────────────
 
     def gave_up(self, relay: Relay, refusal: Refusal, reset: Reset) -> None:

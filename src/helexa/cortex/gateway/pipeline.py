@@ -140,14 +140,16 @@ class Pipeline:
             because = f"{len(self._live)} requests are being worked on already"
             self.refuse(exchange, operation, Refusal(ErrorCode.RATE_LIMIT_EXCEEDED, because))
             return
-        refusal = self.failover.refusal_of(exchange.body)
-        if refusal is not None:
-            self.refuse(exchange, operation, refusal)
-            return
+        failover = self.failover
+        if failover.quarantine.blocked:
+            kept_away = failover.quarantine.refusal_of(exchange.body, self.now())
+            if kept_away is not None:
+                self.refuse(exchange, operation, kept_away)
+                return
         work = workload_class(head, self._bulk)
         relay = Relay(self, exchange, head, principal, work, self.now())
         self._live[relay] = None
-        self.failover.budget.earn()
+        failover.budget.earn()
         exchange.on_gone = relay.on_gone
         exchange.on_resume = relay.on_resume
         try:
@@ -165,7 +167,7 @@ class Pipeline:
                 self.waiting.receive(relay, decision)
                 return
             replica = decision.replica
-            if relay.continuation is None or replica.capability.resume:
+            if relay.kept is None or replica.capability.resume:
                 relay.attempts += 1
                 if self._send(relay, replica):
                     return
@@ -181,7 +183,7 @@ class Pipeline:
         head = relay.head
         exchange = relay.exchange
         parent = exchange.headers.get(b"traceparent")
-        part = relay.continuation
+        part = relay.continuation if relay.kept is not None else None
         lead = OpenHead(
             request_id=exchange.request_id,
             model=replica.model_id,
@@ -200,7 +202,8 @@ class Pipeline:
             return False
         self.inflight.add(replica.neuron_id, replica.model_id)
         self.waiting.admission.begin(replica.model_id, relay.principal.key_id)
-        self.waiting.sent(relay)
+        if relay.waits:
+            self.waiting.sent(relay)
         relay.sent(replica, stream)
         return True
 
@@ -210,16 +213,18 @@ class Pipeline:
         if since_s is None or replica is None:
             return
         relay.seated_s = None
-        self.inflight.remove(replica.neuron_id, replica.model_id)
+        model_id = replica.model_id
+        self.inflight.remove(replica.neuron_id, model_id)
         served_s = self.now() - since_s if served else None
-        self.waiting.admission.end(replica.model_id, relay.principal.key_id, served_s)
+        self.waiting.admission.end(model_id, relay.principal.key_id, served_s)
 
     # ── the way out ───────────────────────────────────────────────────────────────────────────
 
     def conclude(self, relay: Relay) -> None:
         """Book a request; called once for each relay, before its caller sees the end."""
         self._live.pop(relay, None)
-        self.waiting.leave(relay)
+        if relay.waits:
+            self.waiting.leave(relay)
         replica = relay.replica
         duration_ms = (self.now() - relay.started_s) * 1e3
         if replica is not None:
@@ -246,7 +251,7 @@ class Pipeline:
                 relay.resumes,
             )
         )
-        if replica is not None and self.waiting.queued:
+        if replica is not None and self.waiting.admission:
             self.waiting.let_in(replica.model_id)
 
     def refuse(self, exchange: Exchange, operation: Operation, refusal: Refusal) -> None:

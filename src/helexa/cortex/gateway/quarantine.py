@@ -24,22 +24,18 @@ class Quarantine:
         self._block_s = block_s
         self._entries_max = entries_max
         self._entries: OrderedDict[bytes, tuple[frozenset[str], float]] = OrderedDict()
-        self._blocked = 0
+        self.blocked = 0
+        """How many requests are refused at the moment, or were when last looked at."""
 
     def __len__(self) -> int:
         return len(self._entries)
-
-    @property
-    def blocked(self) -> int:
-        """How many requests are refused at the moment, or were when last looked at."""
-        return self._blocked
 
     def crashed(self, body: bytes, engine: str, now_s: float) -> bool:
         """A request was in the process `engine` as it died; tells whether it is refused now."""
         self._forget(now_s)
         fingerprint = _fingerprint(body)
         engines, _ = self._entries.pop(fingerprint, (frozenset[str](), now_s))
-        self._blocked += len(engines) < CRASHES_MAX <= len(engines | {engine})
+        self.blocked += len(engines) < CRASHES_MAX <= len(engines | {engine})
         engines |= {engine}
         self._entries[fingerprint] = (engines, now_s)
         while len(self._entries) > self._entries_max:
@@ -48,7 +44,7 @@ class Quarantine:
 
     def refusal_of(self, body: bytes, now_s: float) -> Refusal | None:
         """Say no to a request that is kept away. Costs a hash only while something is."""
-        if not self._blocked:
+        if not self.blocked:
             return None
         self._forget(now_s)
         engines, at_s = self._entries.get(_fingerprint(body), (frozenset(), now_s))
@@ -70,7 +66,7 @@ class Quarantine:
 
     def _drop_oldest(self) -> None:
         _, (engines, _) = self._entries.popitem(last=False)
-        self._blocked -= len(engines) >= CRASHES_MAX
+        self.blocked -= len(engines) >= CRASHES_MAX
 
 
 def _fingerprint(body: bytes) -> bytes:

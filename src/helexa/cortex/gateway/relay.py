@@ -66,7 +66,6 @@ class Relay(StreamHandler):
         "head",
         "heard_s",
         "held_until_s",
-        "in_line",
         "kept",
         "model_id",
         "otherwise",
@@ -79,6 +78,7 @@ class Relay(StreamHandler):
         "status",
         "stream",
         "trailer",
+        "waits",
         "workload_class",
     )  # fmt: skip
 
@@ -105,8 +105,8 @@ class Relay(StreamHandler):
         self.first_byte_s: float | None = None
         self.held_until_s: float | None = None
         """While it waits for a model to load."""
-        self.in_line = False
-        """It waits for a seat."""
+        self.waits = False
+        """It waits, for that or for a seat."""
         self.seated_s: float | None = None
         """Since when it is on its replica; None while it is on none."""
         self.replica: Replica | None = None

@@ -82,7 +82,7 @@ class WaitingRoom:
             relay.fail(relay.otherwise or refusal)
         elif refusal.code is ErrorCode.MODEL_LOADING:
             self._hold(relay, refusal)
-        elif refusal.code is ErrorCode.RATE_LIMIT_EXCEEDED and not relay.in_line:
+        elif refusal.code is ErrorCode.RATE_LIMIT_EXCEEDED and relay not in self.admission:
             model = find_model(self._pipeline.asked_of(relay), self._pipeline.snapshot())
             assert not isinstance(model, Refusal), "a model without a name is full"
             self._stand_in_line(relay, model.config.id)
@@ -100,9 +100,9 @@ class WaitingRoom:
             wait_s_max=RESUME_WAIT_S if relay.resumes else None,
         )
         self.leave(relay)
-        relay.in_line = True
+        relay.waits = True
         for gone, refusal in self.admission.enter(relay, claim, self._pipeline.now()):
-            gone.in_line = False
+            gone.waits = False
             gone.fail(gone.otherwise or refusal)
 
     def _hold(self, relay: Relay, refusal: Refusal) -> None:
@@ -122,24 +122,22 @@ class WaitingRoom:
         model = find_model(request, pipeline.snapshot())
         if not isinstance(model, Refusal):
             pipeline.report(ModelWanted(model.config.id, cause=request.request_id))
+        relay.waits = True
         relay.held_until_s = relay.started_s + limit_s
         self._held[relay] = None
 
     # ── going ─────────────────────────────────────────────────────────────────────────────────
 
     def leave(self, relay: Relay) -> None:
-        """A request waits no longer: it ended, or it was sent."""
-        if relay.in_line:
-            relay.in_line = False
-            self.admission.leave(relay)
-        if relay.held_until_s is not None:
-            relay.held_until_s = None
-            self._held.pop(relay, None)
+        """A request waits no longer: it ended, or waits for something else."""
+        relay.waits = False
+        self.admission.leave(relay)
+        relay.held_until_s = None
+        self._held.pop(relay, None)
 
     def sent(self, relay: Relay) -> None:
         """A request that waited is on its way."""
-        if relay.in_line:
-            relay.in_line = False
+        if relay in self.admission:
             self.admission.take(relay)
         self.leave(relay)
 
@@ -180,7 +178,7 @@ class WaitingRoom:
             if relay is None:
                 return
             pipeline.dispatch(relay)
-            if relay.in_line:
+            if relay in admission:
                 passed_over.add(relay)
 
     def _may_sit(self, model: ModelView, *, anonymous: bool) -> bool:
@@ -198,7 +196,7 @@ class WaitingRoom:
                 because = f"the model is still loading after {waited_s:g} s; try again later"
                 relay.fail(Refusal(ErrorCode.MODEL_LOADING, because))
         for relay, refusal in self.admission.expire(now_s):
-            relay.in_line = False
+            relay.waits = False
             relay.fail(relay.otherwise or refusal)
         for model_id in self.admission.models_waited_for():
             self.let_in(model_id)
