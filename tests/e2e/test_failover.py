@@ -194,15 +194,15 @@ async def test_a_real_stream_goes_on_on_another_neuron() -> None:
         await asyncio.to_thread(have_on_both, real, SMALL)
         asked = {
             "model": SMALL, "stream": True, "max_tokens": 160, "temperature": 0,
-            "stream_options": {"include_usage": True},
-            "messages": [{"role": "user", "content": "Count from one to one hundred in words."}],
+            "stream_options": {"include_usage": True}, "ignore_eos": True,
+            "messages": [{"role": "user", "content": "Tell a long story about the sea."}],
         }  # fmt: skip
         answers = [Answer() for _ in range(4)]
         tasks = [
             asyncio.create_task(ask(real.gateway, "POST", CHAT, asked, {}, answer))
             for answer in answers
         ]
-        await eventually(lambda: all(len(a.chunks) > 12 for a in answers), "words in each", 60)
+        await eventually(lambda: all(len(a.chunks) > 12 for a in answers), "words in each", 90)
         seen = [answer.text for answer in answers]
         real.neurons["n1"].kill()
         _, pending = await asyncio.wait(tasks, timeout=90)
@@ -220,14 +220,14 @@ def assert_one_stream(before: str, answer: Answer) -> None:
     assert (answer.ended, answer.done, answer.error) == (Ending.CLEAN, True, None)
     assert answer.text.startswith(before)
     assert before not in answer.text[len(before) :]
-    assert answer.finish_reason in {"stop", "length"}
-    assert len({(chunk["id"], chunk["created"]) for chunk in answer.chunks}) == 1
+    assert answer.finish_reason == "length"
+    assert len({chunk["id"] for chunk in answer.chunks}) == 1
     deltas = deltas_of(answer)
     assert sum("role" in delta for delta in deltas) == 1
     usage = answer.usage
     assert usage is not None
     pieces = sum(bool(delta.get("content")) for delta in deltas)
-    # A token may say nothing, or half a character.
-    assert pieces <= usage["completion_tokens"] <= 160
-    assert usage["completion_tokens"] - pieces <= 4
+    # A token may say nothing, or half a character: what was said before is counted by pieces.
+    assert 160 <= usage["completion_tokens"] <= 164
+    assert 0 <= usage["completion_tokens"] - pieces <= 4
     assert 10 <= usage["prompt_tokens"] <= 60
