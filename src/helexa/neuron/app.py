@@ -182,10 +182,8 @@ class _Neuron:
                 clock=self._clock,
             ),
         )
-        self._engine_client = EngineClient(
-            self._tasks,
-            ClientLimits(connect_s=times.connect_s, first_byte_s=times.first_byte_s),
-        )
+        client_limits = ClientLimits(connect_s=times.connect_s, first_byte_s=times.first_byte_s)
+        self._engine_client = EngineClient(self._tasks, client_limits)
         self._executor = Executor(
             models=self._supervisor,
             seats=seats,

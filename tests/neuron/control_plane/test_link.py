@@ -226,6 +226,7 @@ async def test_requests_go_through_the_socket_and_back():
         text = neuron.metrics.render().decode()
         assert 'helexa_tunnel_bytes_total{direction="out"}' in text
         assert "helexa_tunnel_connections 1.0" in text
+        assert neuron.metrics.render().decode() == text  # nothing is counted twice
 
 
 async def test_what_is_ready_in_one_loop_turn_goes_out_as_one_message():

@@ -16,7 +16,10 @@ _TOTAL: Final = b"_total"
 
 @dataclass(frozen=True, slots=True)
 class EngineSeries:
-    """One of our series: `sources` are the engines' names for it, counters without `_total`."""
+    """One of our series: `sources` are the engines' names for it, counters without `_total`.
+
+    A source may be the sum of several names, joined by "+"; those after the first may be missing.
+    """
 
     name: str
     text: str
@@ -54,8 +57,9 @@ ENGINE_SERIES: Final = (
     ),
     EngineSeries(
         "helexa_engine_prompt_tokens_total",
-        "Prompt tokens that the engine has taken",
-        ("vllm:prompt_tokens", "llamacpp:prompt_tokens"),
+        "Prompt tokens that the engine has taken, cached ones among them",
+        # llama.cpp counts as prompt tokens only what it has computed.
+        ("vllm:prompt_tokens", "llamacpp:prompt_tokens+llamacpp:prompt_tokens_cached"),
     ),
     EngineSeries(
         "helexa_engine_generation_tokens_total",
@@ -83,7 +87,9 @@ ENGINE_SERIES: Final = (
         ("vllm:num_preemptions",),
     ),
 )
-_WANTED: Final = frozenset(source.encode() for each in ENGINE_SERIES for source in each.sources)
+_WANTED: Final = frozenset(
+    name.encode() for series in ENGINE_SERIES for s in series.sources for name in s.split("+")
+)
 
 
 def read_metrics(page: bytes) -> Mapping[str, float]:
@@ -102,8 +108,9 @@ def read_metrics(page: bytes) -> Mapping[str, float]:
     readings = {}
     for series in ENGINE_SERIES:
         for source in series.sources:
-            values = found.get(source.encode())
-            if values is not None:
+            first, *further = (found.get(name.encode()) for name in source.split("+"))
+            if first is not None:
+                values = [*first, *(value for more in further for value in more or ())]
                 readings[series.name] = max(values) if series.is_ratio else sum(values)
                 break
     return MappingProxyType(readings)
