@@ -13,6 +13,7 @@ from helexa.cortex.gateway.edge.head import Head
 from helexa.cortex.gateway.metering import Record
 from helexa.cortex.gateway.pipeline import Pipeline, Seams
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, ModelView, NeuronView, Replica
+from helexa.protocol.errors import ErrorCode
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.inference import OpenHead, Reset, ResponseHead, Trailer, Usage
 from helexa.protocol.model import ModelCapability
@@ -197,6 +198,7 @@ class World:
         self.neurons = {NeuronId(name): FakeNeuron(name) for name in names}
         self.reports: list[object] = []
         self.records: list[Record] = []
+        self.retries: list[tuple[NeuronId, ErrorCode]] = []
         self.snapshot = snapshot_of(*names)
         seams = Seams(
             snapshot=lambda: self.snapshot,
@@ -204,6 +206,7 @@ class World:
             open_stream=self._open,
             now=lambda: self.now_s,
             record=self.records.append,
+            retried=lambda replica, code: self.retries.append((replica.neuron_id, code)),
         )
         self.pipeline = Pipeline(seams, authenticator or OpenDoor(), self.settings)
 
