@@ -9,14 +9,14 @@ import msgspec
 
 from helexa.cortex.gateway.auth import OpenDoor
 from helexa.cortex.gateway.edge.exchange import Exchange
-from helexa.cortex.gateway.edge.head import HeadReader
-from helexa.cortex.gateway.edge.limits import Limits
+from helexa.cortex.gateway.edge.head import Head
 from helexa.cortex.gateway.metering import Record
 from helexa.cortex.gateway.pipeline import Pipeline, Seams
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, ModelView, NeuronView, Replica
 from helexa.protocol.errors import ErrorCode
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.inference import OpenHead, Reset, ResponseHead, Trailer, Usage
+from helexa.protocol.model import ModelCapability
 from helexa.protocol.neuron import NeuronDescriptor, NeuronHealth, NeuronLoad
 from helexa.protocol.ports import Authenticator
 from helexa.protocol.tunnel import Stream, StreamHandler, Tunnel
@@ -92,10 +92,7 @@ class Caller:
 def exchange_of(
     caller: Caller, method: str, path: str, headers: dict[bytes, bytes] | None = None
 ) -> Exchange:
-    head = HeadReader(Limits())
-    head.method, head.path, head.query = method, path, ""
-    head.fields, head.minor = headers or {}, 1
-    return Exchange(caller, head, "req-1")
+    return Exchange(caller, Head(method, path, fields=headers or {}), "req-1")
 
 
 @dataclass
@@ -136,10 +133,13 @@ class Job:
     def on_writable(self) -> None:
         pass
 
-    def answer(self, body: bytes, status: int = 200) -> None:
-        self.begin(status, "application/json")
-        self.say(body)
-        self.end()
+    def answer(self, body: bytes, status: int = 200, usage: Usage | None = None) -> None:
+        """Answer with one frame, as neurons do where the answer is small."""
+        head = ResponseHead(status=status)
+        trailer = Trailer(usage=usage, finish_reason="stop")
+        encode = msgspec.json.encode
+        self.stream.send_answer(encode(head), body, encode(trailer))
+        self.neuron.carry()
 
     def begin(self, status: int = 200, content_type: str = "text/event-stream") -> None:
         head = ResponseHead(status=status, content_type=content_type)
@@ -167,6 +167,7 @@ class FakeNeuron:
         self.jobs: list[Job] = []
         self.cortex_end = Tunnel(accept=None, wake=lambda: None, fault=self._fault)
         self._neuron_end = Tunnel(accept=self._accept, wake=lambda: None, fault=self._fault)
+        self._neuron_end.answers = True
 
     def _accept(self, stream: Stream, head: bytes) -> Job:
         job = Job(self, stream, msgspec.json.decode(head, type=OpenHead))
@@ -258,15 +259,17 @@ class World:
         self.carry()
 
 
-def snapshot_of(*neurons: str, loading: bool = False, known: bool = True) -> FleetSnapshot:
+def snapshot_of(
+    *neurons: str, loading: bool = False, known: bool = True, capability: ModelCapability = CHAT
+) -> FleetSnapshot:
     """A fleet with model `m` (alias `alias`) on each of the neurons."""
     config = model("m", aliases=("alias",))
     replicas = tuple(
-        Replica(model_id=config.id, neuron_id=NeuronId(name), epoch=1, capability=CHAT)
+        Replica(model_id=config.id, neuron_id=NeuronId(name), epoch=1, capability=capability)
         for name in neurons
     )
     view = ModelView(
-        config=config, replicas=replicas, loading=loading, capability=CHAT,
+        config=config, replicas=replicas, loading=loading, capability=capability,
         because="" if replicas else "no neuron is connected",
     )  # fmt: skip
     names = {"m": ModelId("m"), "alias": ModelId("m")} if known else {}

@@ -11,10 +11,11 @@ from helexa.cortex.gateway.edge.exchange import Exchange
 from helexa.cortex.gateway.edge.limits import Limits as EdgeLimits
 from helexa.cortex.gateway.edge.server import EdgeServer
 from helexa.cortex.gateway.headers import refusal_answer
-from helexa.cortex.gateway.observe import LoadGauges
+from helexa.cortex.gateway.metering import BECAUSE_CHARS_MAX, LineBudget
+from helexa.cortex.gateway.observe import LINES_PER_SECOND, LoadGauges
 from helexa.cortex.gateway.overhead import SAMPLE_EVERY, Overhead
 from helexa.cortex.gateway.pipeline import Limits, Pipeline, Seams
-from helexa.cortex.gateway.routes import OPERATIONS, Facts, Routes
+from helexa.cortex.gateway.routes import Facts, Judged, Routes
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.ports import Authenticator
 from helexa.util.clock import Clock
@@ -56,6 +57,7 @@ class Gateway:
         self._until_handle_timed = self._until_admit_timed = SAMPLE_EVERY
         metrics.before_render(self._collect)
         self._clock = clock
+        self._lines = LineBudget(LINES_PER_SECOND)
         facts = Facts(
             seams.snapshot,
             lambda: self.pipeline.draining,
@@ -112,9 +114,9 @@ class Gateway:
             self._handle(exchange)
             self._overhead.handled(began_s, exchange, self.pipeline.newest)
             return
-        operation = OPERATIONS.get(exchange.path)
-        if operation is not None and exchange.method == "POST":
-            self.pipeline.handle(exchange, operation)
+        judged = exchange.judged
+        if isinstance(judged, Judged):
+            self.pipeline.handle(exchange, judged.operation)
             return
         answer = self._routes.answer(exchange)
         if isinstance(answer, Refusal):
@@ -138,13 +140,16 @@ class Gateway:
             lines += b"allow: " + self._routes.allowed(exchange.path) + b"\r\n"
         if exchange is not None:
             lines += self._routes.cors_lines(exchange)
-        self._logger.info(
-            "refused",
-            code=refusal.code.value,
-            status=status,
-            because=refusal.because,
-            request_id=exchange.request_id if exchange else "",
-        )
+        if self._lines.allows(self._clock.monotonic()):
+            held_back = self._lines.take_suppressed()
+            self._logger.warning(
+                "refused",
+                code=refusal.code.value,
+                status=status,
+                because=refusal.because[:BECAUSE_CHARS_MAX],
+                request_id=exchange.request_id if exchange else "",
+                **({"lines_suppressed": held_back} if held_back else {}),
+            )
         return status, lines, body
 
     # ── time ──────────────────────────────────────────────────────────────────────────────────

@@ -3,6 +3,7 @@
 The neuron's reports are up to a heartbeat old; this is exact, but knows only this gateway.
 """
 
+from helexa.cortex.orchestrator.snapshot import Replica
 from helexa.protocol.ids import ModelId, NeuronId
 
 
@@ -39,6 +40,6 @@ class Inflight:
             models[model_id] = models.get(model_id, 0) + count
         return models
 
-    def count(self, neuron_id: NeuronId, model_id: ModelId) -> int:
+    def on(self, replica: Replica) -> int:
         """Return how many requests are on a replica."""
-        return self._counts.get((neuron_id, model_id), 0)
+        return self._counts.get((replica.neuron_id, replica.model_id), 0)

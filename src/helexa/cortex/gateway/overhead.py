@@ -35,7 +35,7 @@ class Overhead:
         self._admission.observe(self.now() - began_s)
 
     def settled(self, began_s: float) -> None:
-        """The end of a request was counted and written to the log."""
+        """The end of a request was noted, and written to the log."""
         self._settle.observe(self.now() - began_s)
 
     def handled(self, began_s: float, exchange: Exchange, newest: Relay | None) -> None:
