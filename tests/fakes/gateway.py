@@ -14,6 +14,7 @@ from helexa.cortex.gateway.edge.head import Head
 from helexa.cortex.gateway.metering import Record
 from helexa.cortex.gateway.pipeline import Pipeline, Seams
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, ModelView, NeuronView, Replica
+from helexa.protocol.errors import ErrorCode
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.inference import OpenHead, Reset, ResponseHead, Trailer, Usage
 from helexa.protocol.model import ModelCapability
@@ -217,12 +218,14 @@ class World:
         self.reports: list[object] = []
         self.records: list[Record] = []
         self.snapshot = snapshot_of(*names, capability=capability)
+        self.retries: list[tuple[NeuronId, ErrorCode]] = []
         seams = Seams(
             snapshot=lambda: self.snapshot,
             report=self.reports.append,
             open_stream=self._open,
             now=lambda: self.now_s,
             record=self.records.append,
+            retried=lambda replica, code: self.retries.append((replica.neuron_id, code)),
         )
         self.pipeline = Pipeline(seams, authenticator or OpenDoor(), self.settings)
 

@@ -82,7 +82,7 @@ class Failover:
         if not relay.may_try_again or not self.budget.spend():
             return False
         relay.otherwise = relay.otherwise or refusal
-        self._elsewhere(relay)
+        self._elsewhere(relay, refusal)
         return True
 
     def _resume(self, relay: Relay, refusal: Refusal) -> bool:
@@ -102,11 +102,13 @@ class Failover:
             return False
         relay.otherwise = refusal
         kept.goes_on(step, so_far.tokens, relay.attempts)
-        self._elsewhere(relay)
+        self._elsewhere(relay, refusal)
         return True
 
-    def _elsewhere(self, relay: Relay) -> None:
+    def _elsewhere(self, relay: Relay, refusal: Refusal) -> None:
+        assert relay.replica is not None, "a request on no replica goes nowhere else"
         self._pipeline.unseat(relay, served=False)
+        self._pipeline.retried(relay.replica, refusal.code)
         relay.leave_for_another()
         self._pipeline.dispatch(relay)
 

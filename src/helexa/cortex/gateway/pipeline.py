@@ -79,6 +79,8 @@ class Seams:
     now: Callable[[], float]
     record: Callable[[Record], None]
     """Told of every request, once, before its caller sees the end."""
+    retried: Callable[[Replica, ErrorCode], None] = lambda _replica, _code: None
+    """Told of each replica that is given up for another one, and why."""
     extra_lines: Callable[[Exchange], bytes] = lambda _exchange: b""
     """Header lines that an answer gets beside its own: those of CORS."""
 
@@ -111,11 +113,22 @@ class Pipeline:
         self._bulk = BulkThresholds(settings.bulk_prompt_tokens, settings.bulk_answer_tokens)
         self._open_stream = seams.open_stream
         self._record = seams.record
+        self.retried = seams.retried
         self._authenticator = authenticator
         self._live: dict[Relay, None] = {}
 
     def __len__(self) -> int:
         return len(self._live)
+
+    @property
+    def streams(self) -> int:
+        """Return how many requests with a streamed answer are not over."""
+        return sum(relay.head.stream for relay in self._live)
+
+    @property
+    def newest(self) -> Relay | None:
+        """Return the request that came last, of those that are not over."""
+        return next(reversed(self._live), None)
 
     # ── the way in ────────────────────────────────────────────────────────────────────────────
 
@@ -177,6 +190,7 @@ class Pipeline:
                 if not relay.may_try_again:
                     relay.fail(relay.otherwise)
                     return
+                self.retried(replica, refusal.code)
             relay.excluded = (*relay.excluded, replica)
 
     def _send(self, relay: Relay, replica: Replica) -> bool:
