@@ -1,9 +1,11 @@
 """Neurons that die under load, beside one that has the same model: nobody notices."""
 
 import asyncio
+import hashlib
 import json
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 RATE = 40
 TOLD_WITHIN_S = 2.0
 PAIR = ("n1", "n2")
+WHO = ("alice", "bob")
 QUICK = {"control_plane": {"heartbeat_interval_s": 0.5, "suspect_after_s": 1, "lost_after_s": 2}}
 """A neuron that is silent for two seconds is replaced, so that both come to have the model."""
 
@@ -60,6 +63,7 @@ def stack() -> Iterator[Stack]:
     models = [
         echo("pair", tokens_per_second=RATE),
         echo("slow", tokens_per_second=RATE, first_token_delay_ms=3000),
+        echo("mortal", crash_on_prompt="boom"),
     ]
     with Stack(models, neurons=PAIR, cortex=QUICK) as stack:
         yield stack
@@ -163,6 +167,26 @@ async def test_a_dying_engine_is_as_a_dying_neuron(stack: Stack) -> None:
     assert [line for line in lines_of(stack, ids) if "resumed=1" in line]
 
 
+async def test_a_query_of_death_meets_two_engines_of_the_fleet(stack: Stack) -> None:
+    """F37: whoever asks, and however often; others are served."""
+    await asyncio.to_thread(have_on_both, stack, "mortal")
+    deadly = {**body("mortal", 3), "messages": [{"role": "user", "content": "boom"}]}
+    for _ in range(8):
+        answer = await ask(stack.gateway, "POST", CHAT, deadly)
+        assert (answer.status, answer.code) == (502, "engine_crash"), answer.body
+        assert answer.headers["x-should-retry"] == "false"
+    crashes = [
+        line
+        for name in PAIR
+        for line in stack.neurons[name].log().splitlines()
+        if "engine_failed_request" in line and "model_id=mortal" in line
+    ]
+    assert len(crashes) == 2, crashes
+    await asyncio.to_thread(wait_until, lambda: holders(stack, "mortal"), "it is back", 60)
+    answer = await ask(stack.gateway, "POST", CHAT, body("mortal", 3))
+    assert (answer.status, answer.done) == (200, True)
+
+
 async def test_what_cannot_go_on_is_told_and_cut(stack: Stack) -> None:
     """P1: a completion is no conversation; its break is never a clean end."""
     await asyncio.to_thread(have_on_both, stack, "pair")
@@ -179,6 +203,44 @@ async def test_what_cannot_go_on_is_told_and_cut(stack: Stack) -> None:
     assert not pending
     assert all(each.ended is Ending.CUT and each.error is not None for each in answers)
     assert not any(each.done for each in answers)
+
+
+# ── a line before one seat ────────────────────────────────────────────────────────────────────
+
+
+async def test_a_key_that_asks_much_does_not_keep_another_one_waiting(tmp_path: Path) -> None:
+    """Lessons 2, 21, 23: seats are shared between keys; a full line is 429 with Retry-After."""
+    keys = tmp_path / "keys"
+    digests = {who: hashlib.sha256(f"secret of {who}".encode()).hexdigest() for who in WHO}
+    keys.write_text("".join(f"{who}: sha256:{digest}\n" for who, digest in digests.items()))
+    keys.chmod(0o600)
+    settings = {"auth": {"keys_file": str(keys)}, "gateway": {"queue_requests_max": 10}}
+    alice, bob = ({"authorization": f"Bearer secret of {who}"} for who in WHO)
+    narrow = Stack([echo("narrow", tokens_per_second=RATE, parallel=1)], cortex=settings)
+    narrow.headers = alice
+    with narrow:
+
+        async def one(headers: dict[str, str]) -> Answer:
+            return await ask(narrow.gateway, "POST", CHAT, body("narrow", 8), headers)
+
+        many = [asyncio.create_task(one(alice)) for _ in range(13)]
+        await eventually(lambda: queued(narrow) == 10, "a full line", 10)
+        refused = await one(alice)
+        assert (refused.status, refused.code) == (429, "rate_limit_exceeded")
+        assert 1 <= int(refused.headers["retry-after"]) <= 30
+        answer = await one(bob)
+        assert (answer.status, answer.done) == (200, True)
+        assert sum(task.done() for task in many) <= 6, "bob was let in before most of alice's"
+        answers = await asyncio.gather(*many)
+        # One of alice's made room for bob.
+        assert sorted(each.status for each in answers) == [200] * 12 + [429]
+
+
+def queued(stack: Stack) -> int:
+    """Return how many requests wait for a seat."""
+    status, raw = get(stack.admin, "/api/v1/status")
+    assert status == 200, raw
+    return int(json.loads(raw)["requests"]["queued"])
 
 
 # ── a real engine ─────────────────────────────────────────────────────────────────────────────

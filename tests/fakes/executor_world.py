@@ -27,10 +27,11 @@ class World:
         self.models = FakeModels()
         self.seats = FakeSeats(seats)
         self.metrics = PrometheusMetrics()
+        self.engine = PlainEngine(spawns)
         self.executor = Executor(
             models=self.models,
             seats=self.seats,
-            engines={"plain": PlainEngine(spawns)},
+            engines={"plain": self.engine},
             client=self.client,
             clock=SystemClock(),
             metrics=self.metrics,

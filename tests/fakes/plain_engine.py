@@ -72,8 +72,10 @@ class PlainEngine:
 
     def __init__(self, spawns: bool = True) -> None:
         self.spawns = spawns
+        self.last = None
 
     def call(self, inbound):
+        self.last = inbound
         if inbound.body == b"BAD":
             return Failure(ErrorCode.INVALID_REQUEST_BODY, "no", blames_engine=False)
         if inbound.body == b"BUG":

@@ -7,7 +7,9 @@ from helexa.model_runtime.engines.stream import StreamTranslation
 from helexa.model_runtime.engines.vllm import Vllm
 from helexa.model_runtime.engines.whole import WholeTranslation
 from helexa.model_runtime.interfaces import Failure
+from helexa.protocol.inference import Continued
 from helexa.protocol.workload import Operation, Workload
+from tests.fakes import llama_stream as ls
 from tests.fakes.launches import EMBEDDER, WEIGHTS, config, inbound, launch
 
 ENGINE = Vllm()
@@ -113,6 +115,15 @@ def test_a_trailing_assistant_message_needs_both_flags():
     assert "echo" not in body
     _, plain = sent({"messages": messages[:1]})
     assert "continue_final_message" not in plain
+
+
+def test_a_stream_that_another_neuron_began_keeps_its_id():
+    part = Continued(id="first", created=7, completion_tokens=3)
+    messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "I"}]
+    call, _ = sent({"messages": messages}, stream=True, continues=part)
+    out, _ = ls.translate(call.translation, ls.chat(" am"))
+    assert {(each["id"], each["created"]) for each in ls.payloads(out)[:-1]} == {("first", 7)}
+    assert ls.said(out) == " am"
 
 
 def test_a_stream_is_always_counted():

@@ -4,9 +4,10 @@ import msgspec
 
 from helexa.neuron.runtime.engine_client import ClientLimits
 from helexa.neuron.runtime.request import ExecutorLimits
+from helexa.protocol.inference import Continued
 from tests.fakes.engine_server import answer, chunk, chunked_head
 from tests.fakes.exchange_log import until
-from tests.fakes.executor_world import hangs, once, replies, world
+from tests.fakes.executor_world import DONE, hangs, once, replies, world
 
 
 async def test_a_trace_goes_on_to_the_engine_and_nothing_else_does():
@@ -67,6 +68,17 @@ async def test_an_engine_that_dies_before_its_head_leaves_the_request_for_anothe
     async with world(once()) as made:
         log = await made.open().ended()
         assert (log.reset.code, log.reset.retry_elsewhere) == ("engine_crash", True)
+        assert log.reset.engine == "m#1"
+
+
+async def test_the_engine_is_asked_to_go_on_with_a_stream_that_another_neuron_began():
+    """Only of a stream: an answer in one piece has no part that a caller already has."""
+    part = Continued(id="chatcmpl-1", created=7, completion_tokens=3)
+    async with world(replies(chunked_head(), chunk(b"token" + DONE), chunk(b""))) as made:
+        await made.open(stream=True, continues=part).ended()
+        assert made.engine.last.continues == part
+        await made.open(request_id="r2", continues=part).ended()
+        assert made.engine.last.continues is None
 
 
 async def test_an_engine_that_dies_in_its_answer_cuts_the_stream():
@@ -116,6 +128,7 @@ async def test_a_request_that_crashes_two_engines_is_not_tried_again():
         made.models.serve(made.server.endpoint, attempt=3)
         third = await made.open(b"deadly", request_id="r3").ended()
         assert (third.reset.code, third.reset.retry_elsewhere) == ("engine_crash", False)
+        assert (second.reset.engine, third.reset.engine) == ("m#2", ""), "only one is a crash"
         assert len(made.server.requests) == 2
         other = await made.open(b"harmless", request_id="r4").ended()
         assert other.reset.retry_elsewhere

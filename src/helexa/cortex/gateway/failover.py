@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Final
 from helexa.cortex.gateway.metering import Outcome, outcome_of
 from helexa.cortex.gateway.quarantine import Quarantine
 from helexa.cortex.gateway.relay import Relay
-from helexa.cortex.gateway.resume import Ending, KeptBytes, KeptStream, continuation, read_so_far
+from helexa.cortex.gateway.resume import (
+    NOT_KEPT,
+    Ending,
+    KeptBytes,
+    KeptStream,
+    continuation,
+    read_so_far,
+)
 from helexa.cortex.gateway.retry_budget import RetryBudget
 from helexa.cortex.orchestrator.events import RequestOutcome
 from helexa.cortex.orchestrator.snapshot import Replica
@@ -26,6 +33,8 @@ from helexa.protocol.workload import Operation
 if TYPE_CHECKING:
     from helexa.cortex.gateway.pipeline import Pipeline
 
+ATTEMPTS_MAX: Final = 2
+"""One retry a request: more would multiply a fleet's trouble by the number of its neurons."""
 RESUMES_MAX: Final = 3
 """Of one stream, each after some more text: neurons may be restarted one after the other."""
 RESUMABLE: Final = frozenset(
@@ -52,13 +61,13 @@ class Failover:
         self.quarantine = Quarantine()
         self._troubled: set[tuple[NeuronId, ModelId]] = set()
 
-    def kept_for(self, relay: Relay, replica: Replica) -> KeptStream | None:
-        """Return where a stream's bytes are kept, if it may have to be continued."""
+    def kept_for(self, relay: Relay, replica: Replica) -> KeptStream:
+        """Return where a stream's bytes are kept, if another neuron could continue it."""
         head = relay.head
         if head.operation is not Operation.CHAT or head.choices > 1 or head.continues:
-            return None
+            return NOT_KEPT
         if head.tools or head.json_schema or not (replica.capability.resume and self._resumes):
-            return None
+            return NOT_KEPT
         return KeptStream(self.kept)
 
     # ── a neuron gave up ──────────────────────────────────────────────────────────────────────
@@ -74,12 +83,12 @@ class Failover:
             self._pipeline.now(),
         )
         if kept_away or not (self._retry(relay, refusal, reset) or self._resume(relay, refusal)):
-            relay.fail(relay.otherwise if relay.resumes and relay.otherwise else refusal)
+            relay.fail(relay.otherwise if relay.kept.resumes and relay.otherwise else refusal)
 
     def _retry(self, relay: Relay, refusal: Refusal, reset: Reset) -> bool:
         if not (reset.retry_elsewhere and relay.untouched):
             return False
-        if not relay.may_try_again or not self.budget.spend():
+        if not may_try_again(relay) or not self.budget.spend():
             return False
         relay.otherwise = relay.otherwise or refusal
         self._elsewhere(relay, refusal)
@@ -87,7 +96,7 @@ class Failover:
 
     def _resume(self, relay: Relay, refusal: Refusal) -> bool:
         kept = relay.kept
-        if kept is None or kept.given_up or refusal.code not in RESUMABLE:
+        if kept.given_up or refusal.code not in RESUMABLE:
             return False
         kept.drop_rest()
         so_far = read_so_far(kept.parts())
@@ -141,3 +150,8 @@ class Failover:
                 cause=relay.exchange.request_id,
             )
         )
+
+
+def may_try_again(relay: Relay) -> bool:
+    """Tell whether a request has an attempt left, of those since it was new or last went on."""
+    return relay.attempts < relay.kept.attempts_at_resume + ATTEMPTS_MAX

@@ -15,13 +15,13 @@ from helexa.cortex.gateway.admission import Admission, LineLimits
 from helexa.cortex.gateway.auth import credential_of
 from helexa.cortex.gateway.classify import BulkThresholds, workload_class
 from helexa.cortex.gateway.edge.exchange import Exchange
-from helexa.cortex.gateway.failover import Failover
+from helexa.cortex.gateway.failover import Failover, may_try_again
 from helexa.cortex.gateway.headers import refusal_answer
 from helexa.cortex.gateway.inflight import Inflight
 from helexa.cortex.gateway.metering import Outcome, Record, outcome_of
 from helexa.cortex.gateway.neuron_words import AnswerHeads
 from helexa.cortex.gateway.relay import Relay
-from helexa.cortex.gateway.resume import KeptBytes
+from helexa.cortex.gateway.resume import NOT_KEPT, KeptBytes
 from helexa.cortex.gateway.retry_budget import RetryBudget
 from helexa.cortex.gateway.waiting import WaitingRoom
 from helexa.cortex.orchestrator.events import ModelWanted, RequestOutcome
@@ -180,14 +180,14 @@ class Pipeline:
                 self.waiting.receive(relay, decision)
                 return
             replica = decision.replica
-            if relay.kept is None or replica.capability.resume:
+            if relay.kept is NOT_KEPT or replica.capability.resume:
                 relay.attempts += 1
                 if self._send(relay, replica):
                     return
                 lost = "the neuron's connection was lost"
                 refusal = Refusal(ErrorCode.UPSTREAM_CONNECTION_ERROR, lost)
                 relay.otherwise = relay.otherwise or refusal
-                if not relay.may_try_again:
+                if not may_try_again(relay):
                     relay.fail(relay.otherwise)
                     return
                 self.retried(replica, refusal.code)
@@ -197,7 +197,7 @@ class Pipeline:
         head = relay.head
         exchange = relay.exchange
         parent = exchange.headers.get(b"traceparent")
-        part = relay.continuation if relay.kept is not None else None
+        part = relay.kept.continuation
         lead = OpenHead(
             request_id=exchange.request_id,
             model=replica.model_id,
@@ -262,7 +262,7 @@ class Pipeline:
                 relay.trailer,
                 relay.attempts,
                 relay.because,
-                relay.resumes,
+                relay.kept.resumes,
             )
         )
         if replica is not None and self.waiting.admission:

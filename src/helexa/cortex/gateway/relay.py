@@ -23,7 +23,7 @@ from helexa.cortex.gateway.neuron_words import (
     read_reset,
     read_trailer,
 )
-from helexa.cortex.gateway.resume import Continuation, KeptStream
+from helexa.cortex.gateway.resume import NOT_KEPT
 from helexa.cortex.orchestrator.snapshot import Replica
 from helexa.protocol.dialects import openai
 from helexa.protocol.errors import ErrorCode, Refusal
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from helexa.cortex.gateway.pipeline import Pipeline
 
 ANSWER_BYTES_MAX: Final = 64 << 20
-ATTEMPTS_MAX: Final = 2
-"""One retry a request: more would multiply a fleet's trouble by the number of its neurons."""
 _KEEPALIVE: Final = b": keep-alive\n\n"
 
 
@@ -115,7 +113,7 @@ class Relay(StreamHandler):
         self.excluded: tuple[Replica, ...] = ()
         self.otherwise: Refusal | None = None
         """What to tell where no other replica can take it: why the last one did not."""
-        self.kept: KeptStream | None = None
+        self.kept = NOT_KEPT
         """What it was so far, of a stream that another neuron could continue."""
         self.over = False
         self.outcome = Outcome.OK
@@ -155,7 +153,7 @@ class Relay(StreamHandler):
         if self.head.stream and response.status == 200:
             if not self._committed:
                 self._commit(response)
-            if self.kept is None and self.replica is not None:
+            if self.kept is NOT_KEPT and self.replica is not None:
                 self.kept = self._pipeline.failover.kept_for(self, self.replica)
 
     def on_data(self, data: bytes) -> None:
@@ -176,8 +174,9 @@ class Relay(StreamHandler):
             # The end of a stream is said only after it was booked: see `on_end`.
             self._done_held = True
             data = data[: -len(DONE)]
-        if self.kept is not None:
-            data = self.kept.take(data)
+        kept = self.kept
+        if not kept.given_up:
+            data = kept.take(data)
         exchange = self.exchange
         if data:
             self._at_boundary = data.endswith(b"\n\n")
@@ -230,10 +229,9 @@ class Relay(StreamHandler):
         self.trailer = self._whole_trailer(payload)
         self.stream = None
         if self._committed and response.status == 200:
-            rest = self.kept.rest if self.kept is not None else b""
-            self.end_with(rest + DONE if self._done_held else rest)
+            self.end_with(self.kept.rest + DONE if self._done_held else self.kept.rest)
             return
-        if self.resumes and self.otherwise is not None:
+        if self.kept.resumes and self.otherwise is not None:
             # What the next engine says of the continuation means nothing to the caller.
             self.fail(self.otherwise)
             return
@@ -267,7 +265,7 @@ class Relay(StreamHandler):
     def _whole_trailer(self, payload: bytes) -> Trailer | None:
         """Return the numbers of the whole answer, whatever part of it came from where."""
         trailer = read_trailer(payload)
-        step = self.continuation
+        step = self.kept.continuation
         if trailer is None or trailer.usage is None or step is None or step.continued is None:
             return trailer
         return msgspec.structs.replace(trailer, usage=step.continued.whole(trailer.usage))
@@ -343,22 +341,6 @@ class Relay(StreamHandler):
         self.fail(refusal)
 
     @property
-    def may_try_again(self) -> bool:
-        """It has an attempt left, of those since it was new or last went on elsewhere."""
-        before = self.kept.attempts_at_resume if self.kept is not None else 0
-        return self.attempts < before + ATTEMPTS_MAX
-
-    @property
-    def continuation(self) -> Continuation | None:
-        """What is asked of its next neuron instead of the caller's own request, if anything."""
-        return self.kept.continuation if self.kept is not None else None
-
-    @property
-    def resumes(self) -> int:
-        """How many times another neuron went on with it."""
-        return self.kept.resumes if self.kept is not None else 0
-
-    @property
     def untouched(self) -> bool:
         """Nothing of an answer came from the neuron that has it now."""
         return self._response is None and not self._parts
@@ -392,8 +374,7 @@ class Relay(StreamHandler):
         self.over = True
         self.outcome = outcome
         self._parts = []
-        if self.kept is not None:
-            self.kept.close()
+        self.kept.close()
         self.exchange.on_gone = None
         self.exchange.on_resume = None
         self._pipeline.conclude(self)

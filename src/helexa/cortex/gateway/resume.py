@@ -125,6 +125,11 @@ class KeptStream:
             self._parts, self.rest, self._bytes = [], b"", 0
 
 
+NOT_KEPT: Final = KeptStream(KeptBytes(0))
+"""Stands for the bytes of every stream, and answer, that is not kept."""
+NOT_KEPT.close()
+
+
 # ── reading back ──────────────────────────────────────────────────────────────────────────────
 
 

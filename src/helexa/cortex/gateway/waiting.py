@@ -78,7 +78,7 @@ class WaitingRoom:
 
     def receive(self, relay: Relay, refusal: Refusal) -> None:
         """Take a request that cannot be sent now: hold it, put it in line, or refuse it."""
-        if relay.resumes and refusal.code is not ErrorCode.RATE_LIMIT_EXCEEDED:
+        if relay.kept.resumes and refusal.code is not ErrorCode.RATE_LIMIT_EXCEEDED:
             relay.fail(relay.otherwise or refusal)
         elif refusal.code is ErrorCode.MODEL_LOADING:
             self._hold(relay, refusal)
@@ -97,7 +97,7 @@ class WaitingRoom:
             anonymous=principal.anonymous,
             bulk=relay.workload_class is WorkloadClass.CHAT_BULK,
             again=relay.attempts > 0,
-            wait_s_max=RESUME_WAIT_S if relay.resumes else None,
+            wait_s_max=RESUME_WAIT_S if relay.kept.resumes else None,
         )
         self.leave(relay)
         relay.waits = True
