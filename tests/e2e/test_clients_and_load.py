@@ -23,7 +23,7 @@ from tests.e2e.echoes import (
     streams,
 )
 from tests.e2e.polling import eventually
-from tests.e2e.stack import Stack
+from tests.e2e.stack import Stack, get
 from tests.e2e.wire import Answer, Connection, Ending, ask
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -133,10 +133,12 @@ async def test_who_leaves_while_waiting_is_never_sent_to_the_engine(stack: Stack
 
 
 def waiting(stack: Stack, model: str) -> int:
-    """Return how many requests wait for a seat, as the neuron tells it."""
+    """Return how many requests wait for a seat: on their neuron, and in the gateway."""
     status = stack.neuron_status(neuron_with(stack, model))
     found = next(one for one in status["models"] if one["model_id"] == model)
-    return int(found["waiting_requests"])
+    code, raw = get(stack.admin, "/api/v1/status")
+    assert code == 200, raw
+    return int(found["waiting_requests"]) + int(json.loads(raw)["requests"]["queued"])
 
 
 async def test_who_leaves_during_a_load_leaves_nothing_behind(stack: Stack) -> None:
