@@ -183,6 +183,11 @@ def test_a_real_server_starts_as_described_and_answers_its_canary(served: Engine
     connection = served.post(canary)
     assert connection.getresponse().status == 200
     connection.close()
+    # Without a parser it refuses tools itself: what `capability.tools` None relies on.
+    body = json.dumps({"messages": [{"role": "user", "content": "x"}], "tools": [TOOL]}).encode()
+    connection = served.post(replace(canary, body=body))
+    assert connection.getresponse().status == 400
+    connection.close()
     stranger = replace(served, headers={})
     assert stranger.get("/v1/models")[0] == 401
 
@@ -198,11 +203,10 @@ def test_a_real_server_answers_through_our_translation(served: EngineProcess, st
     assert ending.failure is None
     assert ending.usage is not None
     assert ending.usage.completion_tokens == 9
-    assert ending.finish_reason == "length"
+    assert ending.finish_reason == ("length" if stream else "")  # a whole answer is not read
     assert told.endswith(b"data: [DONE]\n\n") is stream
     said = served.ask({**asked, "max_tokens": 100_000})[1]
     assert said.failure is None
-    assert served.ask({**asked, "tools": [TOOL]})[0].find(b"tool-call-parser") > 0
 
 
 @pytest.mark.vllm
