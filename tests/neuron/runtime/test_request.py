@@ -153,14 +153,6 @@ async def test_a_client_that_goes_before_its_body_is_whole_leaves_nothing():
         assert made.server.requests == []
 
 
-async def test_a_deadline_ends_a_request():
-    async with world(hangs) as made:
-        log = await made.open(stream=True, deadline_s=0.05).ended()
-        assert (log.reset.code, log.reset.retry_elsewhere) == ("upstream_timeout", False)
-        assert made.models.condemned == []
-        await until(lambda: made.server.closed_by_client == 1, "the engine to be told")
-
-
 async def test_a_body_that_never_ends_is_given_up():
     async with world(replies(), limits=ExecutorLimits(collect_s=0.05, sweep_s=0.02)) as made:
         made.pair.requests_held = True

@@ -101,7 +101,7 @@ class Request(StreamHandler):
 
     __slots__ = (
         "_began_at", "_body", "_body_bytes", "_first_token_at", "_model", "_on_done", "_parts",
-        "_reply", "_services", "_stream", "_ticket", "_waited_s", "done", "expires_at", "head",
+        "_reply", "_services", "_stream", "_ticket", "_waited_s", "done", "head",
     )  # fmt: skip
 
     def __init__(
@@ -115,7 +115,6 @@ class Request(StreamHandler):
         now = services.clock.monotonic()
         self.head = head
         self.done = False
-        self.expires_at: float | None = now + services.limits.collect_s
         self._services = services
         self._stream = stream
         self._ticket = ticket
@@ -162,8 +161,6 @@ class Request(StreamHandler):
             return
         self._body = parts[0] if len(parts) == 1 else b"".join(parts)
         self._began_at = self._services.clock.monotonic()
-        deadline_s = self.head.deadline_s
-        self.expires_at = None if deadline_s is None else self._began_at + deadline_s
         self._begin()
 
     def on_reset(self, payload: bytes) -> None:
@@ -313,12 +310,11 @@ class Request(StreamHandler):
     # ── endings ───────────────────────────────────────────────────────────────────────────────
 
     def expire(self, now: float) -> None:
-        """End the request if it has had all the time it was given, or its stream is gone."""
+        """End the request if its body took too long to arrive, or its stream is gone."""
         if self._stream.over:
             self._finish(outcomes.CANCELLED)
-        elif self.expires_at is not None and now >= self.expires_at:
-            collecting = self._parts is not None
-            code = ErrorCode.REQUEST_TIMEOUT if collecting else ErrorCode.UPSTREAM_TIMEOUT
+        elif self._parts is not None and now - self._began_at >= self._services.limits.collect_s:
+            code = ErrorCode.REQUEST_TIMEOUT
             self._reset(Refusal(code, CODES[code].text), elsewhere=False)
             self._finish(outcomes.TIMEOUT)
 
