@@ -42,9 +42,14 @@ class ExchangeError(StrEnum):
 class ExchangeListener(Protocol):
     """Told what becomes of an exchange, synchronously, from the event loop.
 
-    `on_head`, then any number of `on_data`, then `on_end`; `on_error` may take the place of any of
-    them and is then the last call. After `Exchange.cancel` nothing is called.
+    `on_whole`, for an answer that one read completes; else `on_head`, then any number of `on_data`,
+    then `on_end`. `on_error` may take the place of any of them and is then the last call. After
+    `Exchange.cancel` nothing is called.
     """
+
+    def on_whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Take all of an answer; the exchange is over."""
+        ...
 
     def on_head(self, status: int, headers: Mapping[str, str]) -> None:
         """Take the status and the few headers that are kept (names in lower case)."""
@@ -222,6 +227,9 @@ class EngineConnection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             fault = error
+        if self._complete and not self._head_told:
+            self._deliver_whole(exchange, reusable=fault is None)
+            return
         self._overhead_bytes += len(data)
         if self._head_known and not self._head_told:
             self._head_told = True
@@ -234,24 +242,37 @@ class EngineConnection(asyncio.Protocol):
         if self.exchange is not exchange:
             return  # cancelled by its listener
         if self._complete:
-            self._finish(exchange, reusable=fault is None)
+            self._release(exchange, reusable=fault is None)
+            exchange.listener.on_end(complete=True)
         elif fault is not None:
             self._give_up(exchange, ExchangeError.MALFORMED, _describe(fault))
         elif self._overhead_bytes > self._limits.head_bytes_max:
             text = f"more than {self._limits.head_bytes_max} bytes of the engine were no answer"
             self._give_up(exchange, ExchangeError.MALFORMED, text)
 
+    def _deliver_whole(self, exchange: Exchange, *, reusable: bool) -> None:
+        status, headers, body = self._status, self._headers, self._take_body(exchange)
+        if body is not None:
+            self._release(exchange, reusable=reusable)
+            exchange.listener.on_whole(status, headers, body)
+
     def _deliver_body(self, exchange: Exchange) -> None:
+        exchange.quiet_s = 0.0
+        body = self._take_body(exchange)
+        if body is not None:
+            exchange.listener.on_data(body)
+
+    def _take_body(self, exchange: Exchange) -> bytes | None:
+        """Return what this read brought of the body; None if it is too much, which is told."""
         parts = self._parts
         body = parts[0] if len(parts) == 1 else b"".join(parts)
         parts.clear()
-        exchange.quiet_s = 0.0
         self._body_bytes += len(body)
-        if self._body_bytes > self._limits.body_bytes_max:
-            text = f"the engine's answer has more than {self._limits.body_bytes_max} bytes"
-            self._give_up(exchange, ExchangeError.TOO_LARGE, text)
-            return
-        exchange.listener.on_data(body)
+        if self._body_bytes <= self._limits.body_bytes_max:
+            return body
+        text = f"the engine's answer has more than {self._limits.body_bytes_max} bytes"
+        self._give_up(exchange, ExchangeError.TOO_LARGE, text)
+        return None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the exchange, if there is one, and the pool."""
@@ -271,7 +292,8 @@ class EngineConnection(asyncio.Protocol):
         text = f"the engine sent nothing for {exchange.silence_limit_s:g} s"
         self._give_up(exchange, ExchangeError.SILENT, text)
 
-    def _finish(self, exchange: Exchange, *, reusable: bool) -> None:
+    def _release(self, exchange: Exchange, *, reusable: bool) -> None:
+        """The answer is complete: let the connection go, to the pool if it can be used again."""
         transport = self._transport
         reusable = (
             reusable
@@ -289,7 +311,6 @@ class EngineConnection(asyncio.Protocol):
             self._on_free(self)
         else:
             transport.abort()
-        exchange.listener.on_end(complete=True)
 
     def _give_up(self, exchange: Exchange, kind: ExchangeError, message: str) -> None:
         self.abort()

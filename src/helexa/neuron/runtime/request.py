@@ -255,16 +255,24 @@ class Request(StreamHandler):
         after_s = self._first_token_at - self._began_at
         services.metrics.first_token(head.model, head.operation, after_s)
 
-    def answered(self, ending: Ending) -> None:
-        """End the stream with its trailer."""
-        trailer = Trailer(
-            usage=ending.usage,
-            finish_reason=ending.finish_reason,
-            first_token_ms=self._first_token_ms(),
-            duration_ms=self._elapsed_s() * 1e3,
-            queued_ms=self._waited_s * 1e3,
+    def answered(self, ending: Ending, head: ResponseHead | None, data: bytes) -> None:
+        """End the stream with its last bytes and its trailer; all of it at once if it is whole."""
+        trailer = _encode(
+            Trailer(
+                usage=ending.usage,
+                finish_reason=ending.finish_reason,
+                first_token_ms=self._first_token_ms(),
+                duration_ms=self._elapsed_s() * 1e3,
+                queued_ms=self._waited_s * 1e3,
+            )
         )
-        self._stream.send_end(_encode(trailer))
+        stream = self._stream
+        if head is not None:
+            stream.send_answer(_encode(head), data, trailer)
+        else:
+            if data:
+                stream.send_data(data)
+            stream.send_end(trailer)
         if ending.usage is not None:
             self._services.metrics.tokens(self.head.model, ending.usage)
         self._finish(self._outcome_of_answer())
@@ -336,10 +344,9 @@ class Request(StreamHandler):
     def _refuse_caller(self, refusal: Refusal, outcome: str = outcomes.CLIENT_ERROR) -> None:
         """Answer with a whole error: it is the caller's, and no other neuron would say else."""
         head = ResponseHead(status=refusal.status, retry_after_s=refusal.retry_after)
-        self._stream.send_head(_encode(head))
-        self._stream.send_data(envelope(refusal, self.head.request_id))
         trailer = Trailer(finish_reason="error", duration_ms=self._elapsed_s() * 1e3)
-        self._stream.send_end(_encode(trailer))
+        body = envelope(refusal, self.head.request_id)
+        self._stream.send_answer(_encode(head), body, _encode(trailer))
         self._finish(outcome)
 
     def _reset(self, refusal: Refusal, *, elsewhere: bool) -> None:
