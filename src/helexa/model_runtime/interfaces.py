@@ -236,7 +236,10 @@ class Translation(Protocol):
 
 
 class OutboundCall(msgspec.Struct, frozen=True):
-    """The request to an engine and the translation of its answer."""
+    """The request to an engine and the translation of its answer.
+
+    A body is sent as `application/json` (vLLM answers 400 without it) unless `headers` say else.
+    """
 
     path: str
     body: bytes

@@ -61,7 +61,7 @@ from helexa.protocol.tunnel_frames import (
 )
 from helexa.protocol.tunnel_stream import NOBODY, Stream
 
-__all__ = ["Stream", "StreamHandler", "Tunnel", "TunnelError"]
+__all__ = ["NOBODY", "Stream", "StreamHandler", "Tunnel", "TunnelError"]
 
 _INTERNAL: Final = b'{"code":"internal_error"}'
 _TO_HANDLER: Final = frozenset({DATA, HEAD, END})

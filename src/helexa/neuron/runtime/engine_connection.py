@@ -16,7 +16,7 @@ import httptools
 
 HEAD_BYTES_MAX: Final = 64 << 10
 HEADERS_MAX: Final = 100
-_KEPT: Final = frozenset({b"content-type", b"retry-after"})
+_KEPT: Final = {b"content-type": "content-type", b"retry-after": "retry-after"}
 """The only headers of an engine that reach anyone."""
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"content-encoding"})
 _BODILESS: Final = frozenset({204, 304})
@@ -332,10 +332,10 @@ class EngineConnection(asyncio.Protocol):
         if self._head_known:
             return
         lowered = name.lower()
-        if lowered in _KEPT:
-            self._headers[lowered.decode("ascii")] = value.decode("latin-1")
-        elif lowered in _FRAMING:
+        if lowered in _FRAMING:
             self._framing[lowered] = value.strip().lower()
+        elif lowered in _KEPT:
+            self._headers[_KEPT[lowered]] = value.decode("latin-1")
         elif lowered == b"keep-alive":
             self._take_keep_alive(value)
         elif lowered == b"server":

@@ -23,7 +23,7 @@ from helexa.model_runtime.interfaces import (
     InboundCall,
     OutboundCall,
 )
-from helexa.neuron.registry.admission import Admitted, Queued
+from helexa.neuron.registry.admission import Admitted
 from helexa.neuron.registry.commands import RunningModel
 from helexa.neuron.runtime import request_metrics as outcomes
 from helexa.neuron.runtime.crash_memory import CrashMemory
@@ -33,7 +33,7 @@ from helexa.neuron.runtime.reply import Breakdown, Reply
 from helexa.neuron.runtime.request_metrics import RequestMetrics
 from helexa.protocol.errors import CODES, ErrorCode, Refusal, envelope
 from helexa.protocol.inference import OpenHead, Reset, ResponseHead, Trailer
-from helexa.protocol.tunnel import Stream, StreamHandler
+from helexa.protocol.tunnel import NOBODY, Stream, StreamHandler
 from helexa.util.clock import Clock
 from helexa.util.errors import describe
 
@@ -179,8 +179,8 @@ class Request(StreamHandler):
 
     def _begin(self) -> None:
         services, head = self._services, self.head
-        self._model = services.models.running(head.model)
-        if self._model is None:
+        model = self._model = services.models.running(head.model)
+        if model is None:
             self._refuse(services.models.refusal(head.model))
             return
         now = self._began_at
@@ -189,28 +189,34 @@ class Request(StreamHandler):
             self._refuse(Refusal(ErrorCode.ENGINE_CRASH, text), elsewhere=False)
             return
         outcome = services.seats.ask(head.model, self._ticket, self._seated_later)
-        if not isinstance(outcome, Queued):
-            self._seated(outcome)
+        if isinstance(outcome, Admitted):
+            self._seated(outcome, model)
+        elif isinstance(outcome, Refusal):
+            self._refuse(outcome)
 
     def _seated_later(self, outcome: Admitted | Refusal) -> None:
         # Verdicts come out of another request's end: begun in there, a line of requests that all
         # fail at once would end each other ever deeper in the stack.
-        asyncio.get_running_loop().call_soon(self._seated, outcome)
+        asyncio.get_running_loop().call_soon(self._resume, outcome)
 
-    def _seated(self, outcome: Admitted | Refusal) -> None:
-        """The verdict on the seat, at once or later."""
-        services = self._services
+    def _resume(self, outcome: Admitted | Refusal) -> None:
+        """Go on with the verdict on the seat; the engine may be another by now."""
         if self.done:
             return
+        models, model_id = self._services.models, self.head.model
         if isinstance(outcome, Refusal):
             self._refuse(outcome)
             return
+        model = self._model = models.running(model_id)
+        if model is None:
+            self._refuse(models.refusal(model_id))
+        else:
+            self._seated(outcome, model)
+
+    def _seated(self, outcome: Admitted, model: RunningModel) -> None:
+        services = self._services
         self._waited_s = outcome.waited_s
         services.metrics.seated(self.head.model, outcome.waited_s)
-        model = self._model = services.models.running(self.head.model)
-        if model is None:
-            self._refuse(services.models.refusal(self.head.model))
-            return
         try:
             self._send(model)
         except Exception as error:
@@ -239,10 +245,11 @@ class Request(StreamHandler):
         reply.attach(services.client.request(self._engine_request(model, call), reply))
 
     def _engine_request(self, model: RunningModel, call: OutboundCall) -> EngineRequest:
-        headers = {**model.headers, **call.headers}
-        if _TRACEPARENT.match(self.head.traceparent):
-            headers["traceparent"] = self.head.traceparent
-        return EngineRequest(model.endpoint, call.path, call.body, headers, call.method)
+        headers = {**model.headers, **call.headers} if call.headers else model.headers
+        trace = self.head.traceparent
+        if trace and not _TRACEPARENT.match(trace):
+            trace = ""
+        return EngineRequest(model.endpoint, call.path, call.body, headers, call.method, trace)
 
     # ── ReplyOwner ────────────────────────────────────────────────────────────────────────────
 
@@ -367,8 +374,10 @@ class Request(StreamHandler):
         self.done = True
         self._parts = None
         services, head = self._services, self.head
-        if self._reply is not None:
-            self._reply.cancel()
+        self._stream.handler = NOBODY  # let go, so that what is over needs no garbage collector
+        reply, self._reply = self._reply, None
+        if reply is not None:
+            reply.cancel()
         services.seats.release(self._ticket)
         services.bodies.give(self._body_bytes)
         self._on_done(self)
