@@ -122,7 +122,7 @@ class EngineClient:
             return exchange
         endpoint.connecting += 1
         work = self._connect(endpoint, exchange, payload)
-        exchange.attach(None, self._tasks.start(work, f"connect {request.endpoint}"))
+        exchange.task = self._tasks.start(work, f"connect {request.endpoint}")
         return exchange
 
     def forget(self, base: str) -> None:

@@ -81,7 +81,7 @@ class ConnectionLimits:
 class Exchange:
     """One request to an engine and its answer."""
 
-    __slots__ = ("_connection", "_task", "done", "listener", "paused", "quiet_s", "silence_limit_s")
+    __slots__ = ("connection", "done", "listener", "paused", "quiet_s", "silence_limit_s", "task")
 
     def __init__(self, listener: ExchangeListener, silence_limit_s: float) -> None:
         self.listener = listener
@@ -90,38 +90,35 @@ class Exchange:
         self.quiet_s = 0.0
         self.paused = False
         self.done = False
-        self._connection: EngineConnection | None = None
-        self._task: asyncio.Task[Any] | None = None
-
-    def attach(self, connection: "EngineConnection | None", task: asyncio.Task[Any] | None) -> None:
-        """Say what works on this exchange now: a connection, or the task that makes one."""
-        self._connection = connection
-        self._task = task
+        self.connection: EngineConnection | None = None
+        """What works on it, once there is one."""
+        self.task: asyncio.Task[None] | None = None
+        """What makes that connection."""
 
     def cancel(self) -> None:
         """Close the TCP connection at once, which tells the engine to stop. Idempotent."""
         if self.done:
             return
         self.done = True
-        if self._task is not None:
-            self._task.cancel()
-        if self._connection is not None:
-            self._connection.abort()
+        if self.task is not None:
+            self.task.cancel()
+        if self.connection is not None:
+            self.connection.abort()
 
     def pause_reading(self) -> None:
         """Take no more bytes from the engine; the silence limit rests meanwhile."""
         if not self.paused and not self.done:
             self.paused = True
-            if self._connection is not None:
-                self._connection.pause()
+            if self.connection is not None:
+                self.connection.pause()
 
     def resume_reading(self) -> None:
         """Take bytes again."""
         if self.paused and not self.done:
             self.paused = False
             self.quiet_s = 0.0
-            if self._connection is not None:
-                self._connection.resume()
+            if self.connection is not None:
+                self.connection.resume()
 
     def fail(self, kind: ExchangeError, message: str) -> None:
         """End the exchange by an error, once."""
@@ -189,7 +186,7 @@ class EngineConnection(asyncio.Protocol):
         """Send a request (head and body) whose answer goes to the exchange's listener."""
         assert self.exchange is None
         self.exchange = exchange
-        exchange.attach(self, None)
+        exchange.connection = self
         self._transport.write(payload)
         if exchange.paused:
             self._transport.pause_reading()
@@ -251,10 +248,12 @@ class EngineConnection(asyncio.Protocol):
             self._give_up(exchange, ExchangeError.MALFORMED, text)
 
     def _deliver_whole(self, exchange: Exchange, *, reusable: bool) -> None:
-        status, headers, body = self._status, self._headers, self._take_body(exchange)
-        if body is not None:
-            self._release(exchange, reusable=reusable)
-            exchange.listener.on_whole(status, headers, body)
+        body = self._take_body(exchange)
+        if body is None:
+            return
+        status, headers = self._status, self._headers
+        self._release(exchange, reusable=reusable)
+        exchange.listener.on_whole(status, headers, body)
 
     def _deliver_body(self, exchange: Exchange) -> None:
         exchange.quiet_s = 0.0
@@ -325,10 +324,10 @@ class EngineConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep the few headers that matter; trailers are counted and dropped."""
-        self._header_bytes += len(name) + len(value) + 4
-        self._header_count += 1
-        if self._header_count > HEADERS_MAX or self._header_bytes > self._limits.head_bytes_max:
-            raise ValueError(f"{self._header_count} headers, {self._header_bytes} bytes of them")
+        count = self._header_count = self._header_count + 1
+        size = self._header_bytes = self._header_bytes + len(name) + len(value) + 4
+        if count > HEADERS_MAX or size > self._limits.head_bytes_max:
+            raise ValueError(f"{count} headers, {size} bytes of them")
         if self._head_known:
             return
         lowered = name.lower()
@@ -360,16 +359,17 @@ class EngineConnection(asyncio.Protocol):
             self._headers.clear()
             self._framing.clear()
             return
-        coding = self._framing.get(b"content-encoding", b"identity")
+        framing = self._framing
+        coding = framing.get(b"content-encoding", b"identity")
         if coding != b"identity":
             raise ValueError(f"content-encoding {coding!r}, which was not asked for")
-        transfer = self._framing.get(b"transfer-encoding")
+        transfer = framing.get(b"transfer-encoding")
         if transfer is not None and transfer != b"chunked":
             raise ValueError(f"transfer-encoding {transfer!r}")
         self._status = status
         self._head_known = True
         self._until_close = (
-            transfer is None and b"content-length" not in self._framing and status not in _BODILESS
+            transfer is None and b"content-length" not in framing and status not in _BODILESS
         )
 
     def on_body(self, data: bytes) -> None:

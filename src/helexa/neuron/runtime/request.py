@@ -100,7 +100,7 @@ class Request(StreamHandler):
     """The handler of one tunnel stream, and the owner of its reply."""
 
     __slots__ = (
-        "_began_at", "_body", "_body_bytes", "_first_token_at", "_model", "_on_done", "_parts",
+        "_began_at", "_body", "_body_bytes", "_first_token_ms", "_model", "_on_done", "_parts",
         "_reply", "_services", "_stream", "_ticket", "_waited_s", "done", "expires_at", "head",
     )  # fmt: skip
 
@@ -125,7 +125,7 @@ class Request(StreamHandler):
         self._body_bytes = 0
         self._began_at = now
         self._waited_s = 0.0
-        self._first_token_at: float | None = None
+        self._first_token_ms: float | None = None
         self._model: RunningModel | None = None
         self._reply: Reply | None = None
 
@@ -256,10 +256,10 @@ class Request(StreamHandler):
     def first_token(self) -> None:
         """From here on the engine is expected to go on speaking."""
         services, head = self._services, self.head
-        self._first_token_at = services.clock.monotonic()
+        after_s = self._elapsed_s()
+        self._first_token_ms = after_s * 1e3
         if self._reply is not None:
             self._reply.expect_within(services.limits.stall_s)
-        after_s = self._first_token_at - self._began_at
         services.metrics.first_token(head.model, head.operation, after_s)
 
     def answered(self, ending: Ending, head: ResponseHead | None, data: bytes) -> None:
@@ -268,7 +268,7 @@ class Request(StreamHandler):
             Trailer(
                 usage=ending.usage,
                 finish_reason=ending.finish_reason,
-                first_token_ms=self._first_token_ms(),
+                first_token_ms=self._first_token_ms,
                 duration_ms=self._elapsed_s() * 1e3,
                 queued_ms=self._waited_s * 1e3,
             )
@@ -384,19 +384,14 @@ class Request(StreamHandler):
         self._body = b""
         model = head.model if self._model is not None else "other"
         services.metrics.ended(model, head.operation, outcome, self._elapsed_s())
-        if self._first_token_at is not None or engine_failed:
-            services.models.request_ended(self._first_token_ms(), failed=engine_failed)
+        if self._first_token_ms is not None or engine_failed:
+            services.models.request_ended(self._first_token_ms, failed=engine_failed)
         services.log.debug(
             "request_ended", request_id=head.request_id, model_id=head.model, outcome=outcome
         )
 
     def _elapsed_s(self) -> float:
         return self._services.clock.monotonic() - self._began_at
-
-    def _first_token_ms(self) -> float | None:
-        if self._first_token_at is None:
-            return None
-        return (self._first_token_at - self._began_at) * 1e3
 
 
 def _internal_error() -> Refusal:
