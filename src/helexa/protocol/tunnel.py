@@ -323,8 +323,8 @@ class Tunnel:
             size += stream._turn(out)
             if stream._can_go():
                 self._make_ready(stream)
-            if stream._congested and stream.backlog_bytes <= BACKLOG_LOW_BYTES:
-                stream._congested = False
+            if stream.congested and stream.backlog_bytes <= BACKLOG_LOW_BYTES:
+                stream.congested = False
                 writable.append(stream)
         return writable
 

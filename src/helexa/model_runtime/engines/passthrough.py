@@ -40,7 +40,7 @@ class PassThrough:
     """One answer that is passed on unchanged, an error of the server too."""
 
     __slots__ = (
-        "_bytes",
+        "_dropped_bytes",
         "_kept",
         "_kept_bytes",
         "_start",
@@ -57,7 +57,7 @@ class PassThrough:
         self.produced = False
         self._stream = False
         self._tail_bytes_max = TAIL_BYTES_MAX
-        self._bytes = 0
+        self._dropped_bytes = 0
         self._start = b""
         self._kept: list[bytes] = []
         self._kept_bytes = 0
@@ -76,10 +76,10 @@ class PassThrough:
 
     def on_data(self, data: bytes) -> bytes:
         """Return the bytes as they came."""
-        self._bytes += len(data)
-        self._kept.append(data)
-        self._kept_bytes += len(data)
-        if self._kept_bytes > 2 * self._tail_bytes_max or len(self._kept) > PIECES_KEPT_MAX:
+        kept = self._kept
+        kept.append(data)
+        kept_bytes = self._kept_bytes = self._kept_bytes + len(data)
+        if kept_bytes > 2 * self._tail_bytes_max or len(kept) > PIECES_KEPT_MAX:
             self._trim()
         return data if self.produced else self._first(data)
 
@@ -111,7 +111,7 @@ class PassThrough:
         if not self._start:
             self._start = data[:START_BYTES_MAX]
         if head.status >= 400:
-            before = self._bytes - len(data)
+            before = self._dropped_bytes + self._kept_bytes - len(data)
             return data[: max(ERROR_BYTES_MAX - before, 0)]
         self.produced = not self._stream or _FIRST_TOKEN.search(data) is not None
         return data
@@ -120,11 +120,12 @@ class PassThrough:
         """Keep only the end."""
         tail = b"".join(self._kept)[-self._tail_bytes_max :]
         self._kept = [tail]
+        self._dropped_bytes += self._kept_bytes - len(tail)
         self._kept_bytes = len(tail)
 
     def _read_answer(self, tail: bytes) -> tuple[bool, Usage | None]:
         """Tell whether a JSON answer is whole, and its usage; of a large one, by both its ends."""
-        if self._bytes <= TAIL_BYTES_MAX:
+        if not self._dropped_bytes:
             try:
                 if not tail.isascii():
                     tail.decode()  # texts are skipped by the decoder, not looked into

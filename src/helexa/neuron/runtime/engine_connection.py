@@ -148,8 +148,10 @@ class EngineConnection(asyncio.Protocol):
         self._on_lost = on_lost
         self._transport: Any = None
         self._poll: Any = None
-        self._parser: Any = httptools.HttpResponseParser(self)
         self._parts: list[bytes] = []
+        self.on_body = self._parts.append
+        """Called by the parser; what it collects is told when the whole read is parsed."""
+        self._parser: Any = httptools.HttpResponseParser(self)
         self._reset_answer()
 
     def _reset_answer(self) -> None:
@@ -166,7 +168,6 @@ class EngineConnection(asyncio.Protocol):
         self._complete = False
         self._reusable = False
         self._ends_with_stream = False
-        self._extra = False
         self._until_close = False
 
     # ── used by the pool ──────────────────────────────────────────────────────────────────────
@@ -224,17 +225,22 @@ class EngineConnection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             fault = error
-        if self._complete and not self._head_told:
+        if self._head_told and self._parts and not self._complete and fault is None:
+            self._deliver_body(exchange)  # what almost every read of a stream is
+        elif self._complete and not self._head_told:
             self._deliver_whole(exchange, reusable=fault is None)
-            return
-        self._overhead_bytes += len(data)
+        else:
+            self._overhead_bytes += len(data)
+            self._deliver(exchange, fault)
+
+    def _deliver(self, exchange: Exchange, fault: Exception | None) -> None:
+        """Tell what a read brought that was the head, an end, no part of an answer, or a fault."""
         if self._head_known and not self._head_told:
             self._head_told = True
             self._overhead_bytes = 0
             exchange.quiet_s = 0.0
             exchange.listener.on_head(self._status, self._headers)
         if self._parts and self.exchange is exchange:
-            self._overhead_bytes = 0
             self._deliver_body(exchange)
         if self.exchange is not exchange:
             return  # cancelled by its listener
@@ -257,6 +263,7 @@ class EngineConnection(asyncio.Protocol):
 
     def _deliver_body(self, exchange: Exchange) -> None:
         exchange.quiet_s = 0.0
+        self._overhead_bytes = 0
         body = self._take_body(exchange)
         if body is not None:
             exchange.listener.on_data(body)
@@ -297,7 +304,6 @@ class EngineConnection(asyncio.Protocol):
         reusable = (
             reusable
             and self._reusable
-            and not self._extra
             and not exchange.paused
             and not transport.is_closing()
             and transport.get_write_buffer_size() == 0
@@ -320,7 +326,7 @@ class EngineConnection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """An answer begins: the first, or one after an interim answer. No other is allowed."""
         if self._complete:
-            self._extra = True
+            raise ValueError("an answer to nothing that was asked")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep the few headers that matter; trailers are counted and dropped."""
@@ -349,8 +355,6 @@ class EngineConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """Check the framing; 1xx answers are skipped."""
-        if self._complete:
-            return  # the head of an answer nobody asked for; the connection will not be used again
         status = self._parser.get_status_code()
         if status == 101:
             raise ValueError("another protocol, which was not asked for")
@@ -371,11 +375,6 @@ class EngineConnection(asyncio.Protocol):
         self._until_close = (
             transfer is None and b"content-length" not in framing and status not in _BODILESS
         )
-
-    def on_body(self, data: bytes) -> None:
-        """Collect; told to the listener when the whole read is parsed."""
-        if not self._complete:
-            self._parts.append(data)
 
     def on_message_complete(self) -> None:
         """The answer is whole, if it was not an interim one."""
