@@ -254,31 +254,29 @@ class EngineConnection(asyncio.Protocol):
             self._give_up(exchange, ExchangeError.MALFORMED, text)
 
     def _deliver_whole(self, exchange: Exchange, *, reusable: bool) -> None:
-        body = self._take_body(exchange)
-        if body is None:
+        status, headers, body = self._status, self._headers, b"".join(self._parts)
+        self._parts.clear()
+        if len(body) > self._limits.body_bytes_max:
+            self._too_large(exchange)
             return
-        status, headers = self._status, self._headers
         self._release(exchange, reusable=reusable)
         exchange.listener.on_whole(status, headers, body)
 
     def _deliver_body(self, exchange: Exchange) -> None:
         exchange.quiet_s = 0.0
         self._overhead_bytes = 0
-        body = self._take_body(exchange)
-        if body is not None:
-            exchange.listener.on_data(body)
-
-    def _take_body(self, exchange: Exchange) -> bytes | None:
-        """Return what this read brought of the body; None if it is too much, which is told."""
         parts = self._parts
         body = parts[0] if len(parts) == 1 else b"".join(parts)
         parts.clear()
-        self._body_bytes += len(body)
-        if self._body_bytes <= self._limits.body_bytes_max:
-            return body
+        body_bytes = self._body_bytes = self._body_bytes + len(body)
+        if body_bytes > self._limits.body_bytes_max:
+            self._too_large(exchange)
+        else:
+            exchange.listener.on_data(body)
+
+    def _too_large(self, exchange: Exchange) -> None:
         text = f"the engine's answer has more than {self._limits.body_bytes_max} bytes"
         self._give_up(exchange, ExchangeError.TOO_LARGE, text)
-        return None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the exchange, if there is one, and the pool."""
