@@ -68,7 +68,10 @@ class EngineProcess:
         """Send a call; the caller reads the answer and closes."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
         connection.request(
-            call.method, call.path, call.body, headers={**self.headers, **call.headers}
+            call.method,
+            call.path,
+            call.body,
+            headers={"content-type": "application/json", **self.headers, **call.headers},
         )
         return connection
 
