@@ -87,7 +87,7 @@ class StreamTranslation:
         reader = self._reader
         out = []
         for event, chunk in reader.read(data):
-            plain = chunk.is_plain and not self._always_rewrites and not _is_odd(chunk)
+            plain = not self._always_rewrites and chunk.is_plain
             out.append(event if plain else self._changed(event, chunk))
             if reader.failure is not None:
                 break
@@ -169,7 +169,8 @@ class StreamTranslation:
             told["content"] = delta.content or ""
         if delta.reasoning is not None and delta.reasoning_content is None:
             told["reasoning_content"] = told.pop("reasoning")
-        return not (stripped or spliced) or bool(delta.content or choice.finish_reason)
+        left = bool(choice.finish_reason) or not delta.is_first_of_nothing()
+        return left or not (stripped or spliced)
 
     def _usage_event(self, usage: Usage) -> bytes:
         last = self._reader.last or Chunk()
@@ -186,11 +187,3 @@ class StreamTranslation:
         if self._splice is not None:
             self._splice.mark(fields)
         return event_of(_encode(fields))
-
-
-def _is_odd(chunk: Chunk) -> bool:
-    """Tell whether a chunk is spelled in a way that callers do not expect."""
-    delta = chunk.choices[0].delta
-    if delta is None:
-        return False
-    return (delta.role is not None and delta.content is None) or delta.reasoning is not None
