@@ -96,7 +96,7 @@ def test_anonymous_callers_leave_the_last_seat_once_a_key_was_shown() -> None:
     """Lesson 24: a keyless batch job took all 8 seats."""
     admission = lines()
     assert admission.may_sit(anonymous=True, seats=[(4, 3)])
-    admission.key_shown()
+    admission.keys_are_shown = True
     assert not admission.may_sit(anonymous=True, seats=[(4, 3)])
     assert admission.may_sit(anonymous=False, seats=[(4, 3)])
     assert admission.may_sit(anonymous=True, seats=[(4, 3), (2, 1)])
@@ -110,7 +110,7 @@ def test_anonymous_callers_leave_the_last_seat_once_a_key_was_shown() -> None:
 def test_anonymous_callers_leave_the_last_place_in_the_line() -> None:
     """Lesson 24."""
     admission = lines(queue_max=2)
-    admission.key_shown()
+    admission.keys_are_shown = True
     assert admission.enter("nobody1", claim(ANONYMOUS), 0.0) == []
     turned_away = admission.enter("nobody2", claim(ANONYMOUS), 0.0)
     assert [ticket for ticket, _ in turned_away] == ["nobody2"]
@@ -292,7 +292,7 @@ class Lines(RuleBasedStateMachine):
     )
     def enter(self, key: str, bulk: bool, again: bool) -> None:
         if key != ANONYMOUS:
-            self.admission.key_shown()
+            self.admission.keys_are_shown = True
         ticket, asked = self.born, claim(key, bulk=bulk, again=again)
         self.born += 1
         self.waiting[ticket] = (asked, self.now_s)

@@ -86,21 +86,23 @@ class Admission(Generic[T]):
     def __init__(self, limits: LineLimits) -> None:
         self._limits = limits
         self._models: dict[ModelId, _Model[T]] = {}
-        self._waiting: dict[T, ModelId] = {}
+        self.tickets: dict[T, ModelId] = {}
+        """All that wait, and for which model; for others to read."""
         self.keys_are_shown = False
-        """Someone with a key was here: a seat and a place are kept for such."""
+        """Someone with a key was here: from now on a seat and a place are kept for such. Set by
+        whoever sees the callers."""
         self.bounds_keys = limits.per_key_max is not None
 
     def __len__(self) -> int:
         """Return how many wait, over all models."""
-        return len(self._waiting)
+        return len(self.tickets)
 
     def __contains__(self, ticket: object) -> bool:
-        return ticket in self._waiting
+        return ticket in self.tickets
 
     def __iter__(self) -> Iterator[T]:
         """Go through all that wait, as of now."""
-        return iter(tuple(self._waiting))
+        return iter(tuple(self.tickets))
 
     def waiting(self, model_id: ModelId) -> int:
         """Return how many wait for a model."""
@@ -114,7 +116,7 @@ class Admission(Generic[T]):
 
     def models_waited_for(self) -> list[ModelId]:
         """Return the models that have a line."""
-        return list(dict.fromkeys(self._waiting.values()))
+        return list(dict.fromkeys(self.tickets.values()))
 
     # ── at work ───────────────────────────────────────────────────────────────────────────────
 
@@ -152,10 +154,6 @@ class Admission(Generic[T]):
             retry_after_s=KEY_RETRY_AFTER_S,
         )
 
-    def key_shown(self) -> None:
-        """A caller with a key is here."""
-        self.keys_are_shown = True
-
     def may_sit(self, *, anonymous: bool, seats: Iterable[tuple[int, int]]) -> bool:
         """Tell whether a caller may have one of the free seats; `seats`: (seats, taken) each.
 
@@ -174,7 +172,7 @@ class Admission(Generic[T]):
 
         A ticket that waits already is a bug (ValueError).
         """
-        if ticket in self._waiting:
+        if ticket in self.tickets:
             raise ValueError(f"ticket {ticket!r} waits already")
         model = self._models.get(claim.model_id) or self._new_model(claim.model_id)
         line = model.line
@@ -191,7 +189,7 @@ class Admission(Generic[T]):
                 self._remove(leaver)
                 turned_away.append((leaver, refusal))
         line.add(ticket, claim, now_s, now_s + self._wait_s(claim))
-        self._waiting[ticket] = claim.model_id
+        self.tickets[ticket] = claim.model_id
         return turned_away
 
     def peek(
@@ -212,11 +210,11 @@ class Admission(Generic[T]):
 
     def take(self, ticket: T) -> None:
         """Take a ticket out of its line, because it is served or refused now."""
-        self._models[self._waiting.pop(ticket)].line.remove(ticket, served=True)
+        self._models[self.tickets.pop(ticket)].line.remove(ticket, served=True)
 
     def leave(self, ticket: T) -> bool:
         """A caller is gone: give its place back; tells whether it had one."""
-        if ticket not in self._waiting:
+        if ticket not in self.tickets:
             return False
         self._remove(ticket)
         return True
@@ -240,7 +238,7 @@ class Admission(Generic[T]):
         return most if claim.wait_s_max is None else min(claim.wait_s_max, most)
 
     def _remove(self, ticket: T) -> None:
-        self._models[self._waiting.pop(ticket)].line.remove(ticket)
+        self._models[self.tickets.pop(ticket)].line.remove(ticket)
 
     def _new_model(self, model_id: ModelId) -> _Model[T]:
         if len(self._models) >= MODELS_MAX:

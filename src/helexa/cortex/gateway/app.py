@@ -86,9 +86,13 @@ class Gateway:
         """Wake the requests that wait; call it after each new snapshot."""
         self.pipeline.waiting.wake()
 
+    def refuse_new(self) -> None:
+        """Answer new requests, and those that wait, with `shutting_down` from here on."""
+        self.pipeline.drain()
+
     async def drain(self, timeout_s: float) -> None:
         """Take no new requests and wait for the running ones; what is left then is cut."""
-        self.pipeline.drain()
+        self.refuse_new()
         deadline_s = self._clock.monotonic() + timeout_s
         while len(self.pipeline) and self._clock.monotonic() < deadline_s:  # noqa: ASYNC110
             await asyncio.sleep(

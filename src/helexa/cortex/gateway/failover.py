@@ -59,7 +59,8 @@ class Failover:
         self._resumes = kept.left > 0
         self.budget = budget
         self.quarantine = Quarantine()
-        self._troubled: set[tuple[NeuronId, ModelId]] = set()
+        self.troubled: set[tuple[NeuronId, ModelId]] = set()
+        """Replicas of which a failure was told, and no success since."""
 
     def kept_for(self, relay: Relay, replica: Replica) -> KeptStream:
         """Return where a stream's bytes are kept, if another neuron could continue it."""
@@ -128,16 +129,15 @@ class Failover:
         # refuses for having crashed engines looks the same, and must not take the replica out.
         told = refusal.code is ErrorCode.ENGINE_CRASH and relay.first_byte_s is None
         if outcome_of(refusal) is Outcome.UPSTREAM_ERROR and not told:
-            self._troubled.add((replica.neuron_id, replica.model_id))
+            self.troubled.add((replica.neuron_id, replica.model_id))
             self._report(relay, replica, ok=False)
 
     def note_end(self, relay: Relay, replica: Replica) -> None:
         """A request ended on a replica: tell once that one which was in trouble is well again."""
-        if self._troubled and relay.outcome is Outcome.OK:
-            key = (replica.neuron_id, replica.model_id)
-            if key in self._troubled:
-                self._troubled.discard(key)
-                self._report(relay, replica, ok=True)
+        key = (replica.neuron_id, replica.model_id)
+        if relay.outcome is Outcome.OK and key in self.troubled:
+            self.troubled.discard(key)
+            self._report(relay, replica, ok=True)
 
     def _report(self, relay: Relay, replica: Replica, *, ok: bool) -> None:
         pipeline = self._pipeline

@@ -243,7 +243,8 @@ class Pipeline:
         duration_ms = (self.now() - relay.started_s) * 1e3
         if replica is not None:
             self.unseat(relay, served=relay.outcome is Outcome.OK)
-            self.failover.note_end(relay, replica)
+            if self.failover.troubled:
+                self.failover.note_end(relay, replica)
         first_s = relay.first_byte_s
         self._record(
             Record(
@@ -265,7 +266,7 @@ class Pipeline:
                 relay.kept.resumes,
             )
         )
-        if replica is not None and self.waiting.admission:
+        if replica is not None and self.waiting.admission.tickets:
             self.waiting.let_in(replica.model_id)
 
     def refuse(self, exchange: Exchange, operation: Operation, refusal: Refusal) -> None:

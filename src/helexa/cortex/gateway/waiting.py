@@ -55,10 +55,12 @@ class WaitingRoom:
         that hold a key.
         """
         admission, principal = self.admission, relay.principal
-        if not principal.anonymous:
-            admission.key_shown()
+        anonymous = principal.anonymous
+        if not anonymous:
+            admission.keys_are_shown = True
+        # This is the way of every request: nothing is called here but where somebody waits.
         if not (
-            admission or admission.bounds_keys or (principal.anonymous and admission.keys_are_shown)
+            admission.tickets or admission.bounds_keys or (anonymous and admission.keys_are_shown)
         ):
             return False
         model = find_model(self._pipeline.asked_of(relay), self._pipeline.snapshot())
@@ -69,7 +71,6 @@ class WaitingRoom:
         if refusal is not None:
             relay.fail(refusal)
             return True
-        anonymous = principal.anonymous
         others_first = admission.ahead(model_id, anonymous=anonymous)
         if not others_first and self._may_sit(model, anonymous=anonymous):
             return False
