@@ -270,7 +270,7 @@ def test_what_the_next_engine_says_against_the_continuation_is_not_the_callers()
     at_work(world).answer(b'{"error":{"code":"context_length_exceeded"}}', 400)
     assert caller.error["code"] == "upstream_connection_error"
     assert caller.cut_off
-    assert world.records[0].outcome is Outcome.UPSTREAM_ERROR
+    assert (world.records[0].outcome, world.records[0].status) == (Outcome.UPSTREAM_ERROR, 200)
 
 
 def test_without_another_replica_the_caller_is_told_at_once() -> None:

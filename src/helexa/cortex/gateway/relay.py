@@ -233,6 +233,7 @@ class Relay(StreamHandler):
             return
         if self.kept.resumes and self.otherwise is not None:
             # What the next engine says of the continuation means nothing to the caller.
+            self.status = 200
             self.fail(self.otherwise)
             return
         exchange = self.exchange

@@ -79,15 +79,16 @@ class WaitingRoom:
 
     def receive(self, relay: Relay, refusal: Refusal) -> None:
         """Take a request that cannot be sent now: hold it, put it in line, or refuse it."""
-        if relay.kept.resumes and refusal.code is not ErrorCode.RATE_LIMIT_EXCEEDED:
-            relay.fail(relay.otherwise or refusal)
-        elif refusal.code is ErrorCode.MODEL_LOADING:
-            self._hold(relay, refusal)
-        elif refusal.code is ErrorCode.RATE_LIMIT_EXCEEDED and relay not in self.admission:
+        full = refusal.code is ErrorCode.RATE_LIMIT_EXCEEDED
+        if full and relay in self.admission:
+            return  # its turn has not come: it stays where it stands
+        if full:
             model = find_model(self._pipeline.asked_of(relay), self._pipeline.snapshot())
-            assert not isinstance(model, Refusal), "a model without a name is full"
+            assert not isinstance(model, Refusal), "a model that is not there is full"
             self._stand_in_line(relay, model.config.id)
-        elif refusal.code is not ErrorCode.RATE_LIMIT_EXCEEDED:
+        elif refusal.code is ErrorCode.MODEL_LOADING and not relay.kept.resumes:
+            self._hold(relay, refusal)
+        else:
             relay.fail(relay.otherwise or refusal)
 
     def _stand_in_line(self, relay: Relay, model_id: ModelId) -> None:
