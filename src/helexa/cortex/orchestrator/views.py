@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from helexa.cortex.orchestrator.draining import is_relieved, successors
 from helexa.cortex.orchestrator.liveness import NeuronState
 from helexa.cortex.orchestrator.placement import Placement, booked_bytes, needs_of_models, place
 from helexa.cortex.orchestrator.provisioner import holds
@@ -82,11 +83,14 @@ def _view(
     plan: _Plan,
 ) -> ModelView:
     model_id = config.id
+    relieved = is_relieved(desired.get(model_id), successors(model_id, [n for n, _ in where]))
     replicas = tuple(
-        _replica(neuron, instance)
+        _replica(neuron, instance, cordoned=neuron.draining and relieved)
         for neuron, instance in where
         if neuron.state in _ROUTABLE and instance.state is ModelState.LOADED
     )
+    if all(replica.cordoned for replica in replicas):
+        replicas = ()  # what serves it is on its way out: to callers it is not loaded
     wanted = configured.get(model_id) or desired.get(model_id)
     view = ModelView(
         config=config,
@@ -166,7 +170,7 @@ def _loading(model_id: ModelId, plan: _Plan) -> tuple[bool, str, float | None]:
     return found
 
 
-def _replica(neuron: NeuronView, instance: Instance) -> Replica:
+def _replica(neuron: NeuronView, instance: Instance, *, cordoned: bool) -> Replica:
     status = instance.status
     assert status is not None
     return Replica(
@@ -178,6 +182,7 @@ def _replica(neuron: NeuronView, instance: Instance) -> Replica:
         # that could not be saved, keeps nobody from using the models that run.
         healthy=instance.shunned_until_s == 0.0,
         suspect=neuron.suspect,
+        cordoned=cordoned,
         active_requests=status.active_requests,
     )
 
