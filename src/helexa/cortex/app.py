@@ -239,6 +239,8 @@ def _admin(parts: _Parts) -> AsgiServer:
 
     facts = AdminFacts(
         snapshot=parts.loop.snapshot,
+        report=parts.loop.report,
+        logger=logging.get("admin"),
         monotonic=parts.clock.monotonic,
         in_flight=in_flight,
         requests=requests,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from helexa.cortex.orchestrator.draining import is_drained
+from helexa.cortex.orchestrator.draining import DRAIN_S, is_drained
 from helexa.cortex.orchestrator.events import (
     CommandAnswered,
     DesiredChanged,
@@ -73,7 +73,8 @@ def test_a_needed_model_is_loaded_elsewhere_before_it_leaves() -> None:
     ]
     assert (finding.filter, finding.because) == ("cordon", "its neuron is being drained")
     (unload,) = reconcile(state.snapshot(2.0), 2.0)
-    assert (unload.neuron_id, unload.command) == ("n1", UnloadModel(model_id=M)), "config is kept"
+    assert unload.neuron_id == "n1"
+    assert unload.command == UnloadModel(model_id=M, drain_s=DRAIN_S), "its config is kept"
 
 
 def test_a_model_that_fits_nowhere_else_stays_and_says_why() -> None:

@@ -18,6 +18,8 @@ from helexa.protocol.lifecycle import ModelState
 
 _AT_REST: Final = frozenset({ModelState.UNLOADED, ModelState.UNLOADING})
 CAUSE: Final = "its neuron is drained"
+DRAIN_S: Final = 3600.0
+"""How long the requests of a drained neuron may take: nobody waits for its memory."""
 
 
 def successors(model_id: ModelId, neurons: Iterable[NeuronView]) -> int:
@@ -63,9 +65,8 @@ def unload_drained(snapshot: FleetSnapshot, neurons: list[NeuronView]) -> Iterat
             leaves = instance.state not in _AT_REST and instance.pending is None
             desired = snapshot.desired.get(model_id)
             if leaves and may_leave(desired, successors(model_id, neurons)):
-                yield Provision(
-                    neuron.descriptor.id, model_id, UnloadModel(model_id=model_id), CAUSE
-                )
+                command = UnloadModel(model_id=model_id, drain_s=DRAIN_S)
+                yield Provision(neuron.descriptor.id, model_id, command, CAUSE)
 
 
 def is_drained(neuron: NeuronView) -> bool:

@@ -294,7 +294,7 @@ class RegistryState:
         record.cause = turn.cause
         record.forgetting = record.forgetting or event.forget
         text = "" if record.state is not ModelState.UNLOADED else "it is not loaded"
-        unload(record, turn, self)
+        unload(record, turn, self, event.drain_s)
         return (True, text, "")
 
     def _close(self, drain_s: float, turn: Turn) -> None:

@@ -310,5 +310,9 @@ def _asked(command_id: CommandId, command: ProvisioningCommand, cause: str) -> A
     if isinstance(command, LoadModel):
         return LoadAsked(command_id=command_id, model_id=command.model_id, cause=cause)
     return UnloadAsked(
-        command_id=command_id, model_id=command.model_id, forget=command.forget, cause=cause
+        command_id=command_id,
+        model_id=command.model_id,
+        forget=command.forget,
+        drain_s=command.drain_s,
+        cause=cause,
     )
