@@ -142,6 +142,7 @@ def instance_json(instance: Instance) -> Json:
     """Return one model on one neuron."""
     status = instance.status
     pending = instance.pending
+    capability = status.capability if status is not None else None
     return {
         "state": instance.state.value,
         "because": (status.because if status is not None else "") or instance.because,
@@ -149,6 +150,8 @@ def instance_json(instance: Instance) -> Json:
         "failures": status.failures if status is not None else 0,
         "active_requests": status.active_requests if status is not None else 0,
         "waiting_requests": status.waiting_requests if status is not None else 0,
+        "seats": capability.seats if capability is not None else 0,
+        "memory_bytes": capability.memory_bytes if capability is not None else None,
         "owned": instance.owned,
         "asked": type(pending.command).__name__ if pending is not None else None,
     }
