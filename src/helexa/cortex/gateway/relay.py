@@ -21,7 +21,7 @@ from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.inference import Reset, ResponseHead, Trailer
 from helexa.protocol.ports import Principal
 from helexa.protocol.sse import DONE
-from helexa.protocol.tunnel import Stream
+from helexa.protocol.tunnel import Stream, StreamHandler
 from helexa.protocol.workload import WorkloadClass
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ EXPIRED: Final = _encoder.encode(Reset(code="cancelled", message="the gateway wa
 _KEEPALIVE: Final = b": keep-alive\n\n"
 
 
-class Relay:
+class Relay(StreamHandler):
     """One request from its acceptance to its end. `Pipeline.conclude` hears of the end, once."""
 
     __slots__ = (
