@@ -24,8 +24,9 @@ def test_a_neuron_is_shown_in_full(helexa: Helexa, server: AnswerServer) -> None
     admin = serve(server)
     ran = helexa("inspect", "neuron", "n1", "--admin", admin)
     assert ran.status == 0, ran.err
-    for line in ("state               connected", "  org/m", "    state             loaded"):
-        assert line in ran.out.splitlines(), ran.out
+    lines = [" ".join(line.split()) for line in ran.out.splitlines()]
+    for line in ("state connected", "org/m", "state loaded", "budget 8.0 GiB"):
+        assert line in lines, ran.out
     ran = helexa("inspect", "neuron", "n1", "-o", "json", "--admin", admin)
     assert json.loads(ran.out)["models"]["org/m"]["state"] == "loaded"
 

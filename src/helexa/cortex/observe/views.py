@@ -69,10 +69,12 @@ def _capability(capability: ModelCapability | None) -> Json | None:
         "context_tokens": capability.context_tokens,
         "seats": capability.seats,
         "memory_bytes": capability.memory_bytes,
+        "memory_measured_bytes": capability.memory_measured_bytes,
         "embedding_dimensions": capability.embedding_dimensions,
         "tools": capability.tools,
         "vision": capability.vision,
         "json_schema": capability.json_schema,
+        "tokens_per_second": capability.tokens_per_second,
     }
 
 
@@ -84,6 +86,7 @@ def _replica(replica: Replica) -> Json:
         "seats": replica.capability.seats,
         "active_requests": replica.active_requests,
         "memory_bytes": replica.capability.memory_bytes,
+        "tokens_per_second": replica.capability.tokens_per_second,
     }
 
 
@@ -132,6 +135,7 @@ def neuron_json(view: NeuronView, needs: dict[ModelId, int], now: float) -> Json
         "failed_spawns": dict(view.health.failed_spawns),
         "failed_applies": dict(view.health.failed_applies),
         "latency_ms_average": view.health.latency_ms_average,
+        "tokens_per_second_average": view.health.tokens_per_second_average,
         "models": {key: instance_json(value) for key, value in sorted(view.instances.items())},
         "conflicts": view.conflicts,
         "faults": view.faults,

@@ -137,7 +137,9 @@ def _ready(record: ModelRecord, event: EngineReady, turn: Turn, ground: Ground) 
         # The larger of the two: what is allocated late must stay promised, and what an estimate
         # missed must be known.
         needed = max(event.memory_bytes, estimate or 0)
-        capability = replace_struct(model.capability, memory_bytes=needed)
+        capability = replace_struct(
+            model.capability, memory_bytes=needed, memory_measured_bytes=event.memory_bytes
+        )
         model = replace(model, capability=capability)
     record.serving = model
     record.capability = model.capability
