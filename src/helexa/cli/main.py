@@ -18,6 +18,7 @@ _COMMANDS: Final = {
     "models": ("helexa.cli.models", "List models and where they run."),
     "neurons": ("helexa.cli.neurons", "List neurons: what they hold and how busy they are."),
     "inspect": ("helexa.cli.inspection", "Show everything about one neuron or model."),
+    "explain": ("helexa.cli.explain", "Tell why a request went where it went."),
     "pull": ("helexa.cli.pull", "Download a model's weights."),
     "chat": ("helexa.cli.chat", "Talk to a model, here or at any OpenAI-compatible server."),
     "config": ("helexa.cli.settings", "Check, show and explain settings."),

@@ -25,6 +25,7 @@ from helexa.cortex.control_plane.memory import MemoryKeeper
 from helexa.cortex.control_plane.server import ConnectionLimits, ControlServer
 from helexa.cortex.gateway.app import Door, Gateway
 from helexa.cortex.gateway.auth import OpenDoor, StaticKeys
+from helexa.cortex.gateway.decisions import Decided
 from helexa.cortex.gateway.edge.limits import Limits as EdgeLimits
 from helexa.cortex.gateway.edge.listening import open_sockets
 from helexa.cortex.gateway.observe import RequestObserver
@@ -237,6 +238,9 @@ def _admin(parts: _Parts) -> AsgiServer:
             "held": pipeline.held if pipeline is not None else 0,
         }
 
+    def decided(request_id: str) -> Decided | None:
+        return gateway.pipeline.decisions.find(request_id) if gateway is not None else None
+
     facts = AdminFacts(
         snapshot=parts.loop.snapshot,
         report=parts.loop.report,
@@ -244,6 +248,7 @@ def _admin(parts: _Parts) -> AsgiServer:
         monotonic=parts.clock.monotonic,
         in_flight=in_flight,
         requests=requests,
+        decided=decided,
         draining=parts.stop.asked.is_set,
         metrics=parts.metrics.render if parts.config.metrics.enabled else None,
         mesh=parts.mesh,

@@ -13,6 +13,7 @@ from helexa.cortex.orchestrator.snapshot import EMPTY, FleetSnapshot
 from helexa.protocol.ids import NeuronId
 from tests.fakes.control_plane import recording_logger
 from tests.fakes.fleet import fleet, joined, model, register, status
+from tests.fakes.remembered_requests import retried
 
 
 def snapshot() -> FleetSnapshot:
@@ -28,6 +29,7 @@ def client(**changes: Any) -> TestClient:
         "logger": recording_logger([]),
         "monotonic": lambda: 100.0,
         "in_flight": lambda _replica: 2,
+        "decided": lambda _request_id: None,
         "requests": lambda: {"in_flight": 2, "held": 1},
         "draining": lambda: False,
         "metrics": lambda: b"helexa_x 1\n",
@@ -70,6 +72,14 @@ def test_one_neuron_and_one_model_are_told_in_full() -> None:
     for path, code in (("/neurons/n2", "not_found"), ("/models/a/b", "model_not_found")):
         answer = client().get(f"/api/v1{path}")
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, code)
+
+
+def test_a_request_is_explained_or_said_to_be_forgotten() -> None:
+    told = client(decided=lambda name: retried() if name == "req-1" else None)
+    assert told.get("/api/v1/requests/req-1").json()["attempts"] == 2
+    answer = told.get("/api/v1/requests/other")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+    assert "2048" in answer.json()["error"]["message"]
 
 
 def test_a_neuron_is_marked_by_a_post_and_by_nothing_else() -> None:

@@ -10,6 +10,7 @@ POST /api/v1/neurons/ID/cordon    place no further model there (body: {"cause": 
 POST /api/v1/neurons/ID/drain     and move its models elsewhere, then unload them
 POST /api/v1/neurons/ID/uncordon  take both marks away
 GET /api/v1/explain?model=NAME    where a request would go now, and why (&operation=chat|…)
+GET /api/v1/requests/ID           one request of late: its times, and why it went where it went
 GET /api/v1/join                  how another machine joins
 GET /metrics                      Prometheus text
 """
@@ -26,7 +27,9 @@ from starlette.routing import Route
 
 from helexa.config.sockets import parse_url
 from helexa.cortex.admin.marks import cordoned, drained, marking, uncordoned, unknown_neuron
+from helexa.cortex.admin.requests import request_json
 from helexa.cortex.admin.writes import WriteBody, Writes, answer_json, answer_refusal
+from helexa.cortex.gateway.decisions import FAILED_S, RECENT_MAX, Decided
 from helexa.cortex.mesh import MeshView
 from helexa.cortex.observe import inspection, views
 from helexa.cortex.orchestrator.events import Event
@@ -77,6 +80,8 @@ class AdminFacts:
     in_flight: Callable[[Replica], int]
     requests: Callable[[], dict[str, int]]
     """Requests `in_flight` and `held` in the gateway."""
+    decided: Callable[[str], Decided | None]
+    """Returns what is remembered of a request."""
     draining: Callable[[], bool]
     metrics: Callable[[], bytes] | None
     """Prometheus text; None where metrics are switched off."""
@@ -110,6 +115,7 @@ def admin_app(facts: AdminFacts) -> Starlette:
             for name, marks_of in marks.items()
         ),
         Route("/api/v1/explain", api.explain),
+        Route("/api/v1/requests/{id}", api.request),
         Route("/api/v1/join", api.join),
         Route("/metrics", api.metrics),
     ]
@@ -204,6 +210,17 @@ class _Api:
             model = snapshot.models[found.model_id]
             placement = views.placement_of(model, snapshot, facts.monotonic())
         return answer_json(views.explanation(found, placement), 200 if found.model_id else 404)
+
+    async def request(self, request: Request) -> Response:
+        name = request.path_params["id"]
+        found = self._facts.decided(name)
+        if found is None:
+            because = (
+                f"no request {name[:128]!r} is remembered; the last {RECENT_MAX} are, and those of"
+                f" the last {FAILED_S / 60:.0f} minutes that were refused or failed"
+            )
+            return answer_refusal(Refusal(ErrorCode.NOT_FOUND, because, param="id"))
+        return answer_json(request_json(name, found))
 
     async def join(self, _request: Request) -> Response:
         join = self._facts.join

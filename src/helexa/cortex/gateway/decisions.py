@@ -29,7 +29,8 @@ REPLICAS_MAX: Final = 20_000
 """In all kept snapshots together; some 150 bytes each."""
 _FINE: Final = frozenset({Outcome.OK, Outcome.CANCELLED})
 
-Counts = Mapping[tuple[NeuronId, ModelId], int]
+Counts = Mapping[tuple[NeuronId, ModelId], int] | None
+"""Requests in flight by replica; None where they are too many to remember."""
 
 
 class Kept:
@@ -51,11 +52,10 @@ class Decision(NamedTuple):
     outcome: Replica | Refusal
     eligible: int
     counts: Counts
-    """Requests in flight at that time."""
 
     def explanation(self) -> Explanation | None:
         """Return the decision with its reasons; None where its snapshot is kept no more."""
-        snapshot, counts = self.kept.snapshot, self.counts
+        snapshot, counts = self.kept.snapshot, self.counts or {}
         if snapshot is None:
             return None
         return explain(self.request, snapshot, lambda r: counts.get((r.neuron_id, r.model_id), 0))
