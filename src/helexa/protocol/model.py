@@ -44,9 +44,11 @@ class ModelCapability(msgspec.Struct, frozen=True, kw_only=True):
     memory_measured_bytes: int | None = None
     """What the engine used once it was loaded; None before that, and where it cannot be told."""
     embedding_dimensions: int | None = None
-    tools: bool = False
+    tools: bool | None = None
+    """It takes tools. None where nobody knows: then requests with tools are tried."""
     vision: bool = False
-    json_schema: bool = False
+    json_schema: bool | None = None
+    """It keeps to a `response_format`; None as with tools."""
     resume: bool = False
     """The engine continues a trailing assistant message (design: resume)."""
     tokens_per_second: float | None = None

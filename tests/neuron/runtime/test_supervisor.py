@@ -284,9 +284,9 @@ async def test_a_reload_runs_the_new_config(world):
 
 async def test_a_load_that_does_not_fit_is_refused_with_numbers(world):
     await world.upsert(memory_gib=100)
-    await world.load()
-    status = await world.reach(FAILED)
-    assert status.because == "needs 100.0 GiB; 64.0 free of 64.0"
+    answer = await world.load()
+    assert not answer.accepted
+    assert answer.because == "needs 100.0 GiB; 64.0 free of 64.0"
 
 
 async def test_configs_are_saved_and_known_after_a_restart(tmp_path):

@@ -19,6 +19,7 @@ from helexa.neuron.registry.commands import (
     Command,
     DrainSeats,
     FetchWeights,
+    LookAtWeights,
     OpenSeats,
     ProbeEngine,
     ReportStatus,
@@ -212,10 +213,18 @@ class Supervisor:
 
     def _do_work(
         self,
-        command: FetchWeights | CancelFetch | StartEngine | ProbeEngine | CheckEngine | StopEngine,
+        command: FetchWeights
+        | CancelFetch
+        | LookAtWeights
+        | StartEngine
+        | ProbeEngine
+        | CheckEngine
+        | StopEngine,
     ) -> None:
         if isinstance(command, FetchWeights):
             self._work.fetch(command)
+        elif isinstance(command, LookAtWeights):
+            self._work.look(command)
         elif isinstance(command, CancelFetch):
             self._work.cancel_fetch(command.attempt)
         elif isinstance(command, StartEngine):
