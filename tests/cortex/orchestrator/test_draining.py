@@ -16,6 +16,7 @@ from helexa.cortex.orchestrator.events import (
 from helexa.cortex.orchestrator.fleet import FleetState
 from helexa.cortex.orchestrator.provisioner import reconcile
 from helexa.cortex.orchestrator.requests import RoutingDecision, RoutingRequest
+from helexa.cortex.orchestrator.rules import ModelRules
 from helexa.cortex.orchestrator.scheduler import explain, route
 from helexa.protocol.control import ProvisioningResponse, UnloadModel
 from helexa.protocol.errors import ErrorCode, Refusal
@@ -94,6 +95,27 @@ def test_what_nobody_needs_leaves_at_once_whoever_loaded_it() -> None:
     assert goes_to(state, 0.0) == ErrorCode.SERVICE_UNAVAILABLE, "and takes no new requests"
 
 
+def test_what_is_only_in_use_waits_for_its_successor_where_one_is_coming() -> None:
+    """`min_replicas` 0: nothing must be there, and yet nobody has to wait for a load."""
+    state = fleet(model(), rules=ModelRules(min_replicas=0))
+    known = status(model(), ModelState.UNLOADED)
+    state.apply([joined(1, register("n1", status(model()))), joined(2, register("n2", known))], 0.0)
+    state.snapshot(0.0)
+    state.apply([ModelWanted(M), drain()], 0.0)
+    sent = state.issue(reconcile(state.snapshot(0.0), 0.0), 0.0)
+    assert [(p.neuron_id, type(p.command).__name__) for p in sent] == [("n2", "LoadModel")]
+    assert goes_to(state, 0.0) == "n1"
+    state.apply([ModelReported(N2, 2, status(model()))], 1.0)
+    assert asked(state, 1.0) == [("n1", "UnloadModel")]
+    assert goes_to(state, 1.0) == "n2"
+
+
+def test_what_is_only_in_use_and_fits_nowhere_else_leaves_at_once() -> None:
+    state = fleet(model(), rules=ModelRules(min_replicas=0))
+    state.apply([joined(1, register("n1", status(model()))), ModelWanted(M), drain()], 0.0)
+    assert asked(state, 0.0) == [("n1", "UnloadModel")]
+
+
 def test_a_request_for_what_is_leaving_has_it_loaded_elsewhere() -> None:
     state = fleet()
     known = status(model(), ModelState.UNLOADED)
@@ -116,7 +138,7 @@ def test_a_replica_that_ails_sends_requests_back_to_the_draining_one() -> None:
 
 def test_two_replicas_that_must_be_are_both_elsewhere_before_one_leaves() -> None:
     state = fleet()
-    state.apply([DesiredChanged(models=(model(),), replicas_min={M: 2})], 0.0)
+    state.apply([DesiredChanged(models=(model(),), rules={M: ModelRules(min_replicas=2)})], 0.0)
     state.apply([joined(i, register(f"n{i}", status(model()))) for i in (1, 2)], 0.0)
     state.apply([drain()], 0.0)
     assert goes_to(state, 0.0) == "n2"

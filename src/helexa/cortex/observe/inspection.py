@@ -9,8 +9,8 @@ from helexa.cortex.observe.views import (
     placement_json,
     placement_of,
 )
-from helexa.cortex.orchestrator.draining import is_drained, may_leave, remains, successors
-from helexa.cortex.orchestrator.placement import needs_of_models
+from helexa.cortex.orchestrator.board import needs_of_models
+from helexa.cortex.orchestrator.draining import is_drained, remains, required, successors
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, Instance, NeuronView
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
@@ -59,12 +59,11 @@ def _stays_because(
         return f"is unloaded once its {running} requests are done" if running else "is stopping"
     desired = snapshot.desired.get(model_id)
     others = successors(model_id, snapshot.neurons.values())
-    if desired is None or may_leave(desired, others):
-        return "is told to unload"
-    missing = f"{others} of {desired.replicas_min} replicas run elsewhere"
     model = snapshot.models.get(model_id)
-    if model is None:
-        return missing
+    needed = required(desired)
+    if others >= max(needed, 1) or model is None:
+        return "is told to unload"
+    missing = f"{others} of {max(needed, 1)} replicas run elsewhere"
     coming = [name for name, state in model.states.items() if state is ModelState.LOADING]
     if coming:
         return f"{missing}; it loads on {', '.join(sorted(coming))}"

@@ -2,22 +2,19 @@
 
 from typing import Any
 
+from helexa.cortex.orchestrator.board import Board, booked_bytes, needs_of_models
 from helexa.cortex.orchestrator.liveness import PRESENT, NeuronState
-from helexa.cortex.orchestrator.placement import (
-    Placement,
-    booked_bytes,
-    needs_of_models,
-    place,
-)
+from helexa.cortex.orchestrator.placement import Placement, place
 from helexa.cortex.orchestrator.requests import Explanation
 from helexa.cortex.orchestrator.snapshot import (
+    DesiredModel,
     FleetSnapshot,
     Instance,
     ModelView,
     NeuronView,
     Replica,
 )
-from helexa.protocol.ids import ModelId, NeuronId
+from helexa.protocol.ids import ModelId
 from helexa.protocol.model import ModelCapability
 
 Json = dict[str, Any]
@@ -173,7 +170,7 @@ def problems(snapshot: FleetSnapshot) -> list[str]:
         found.extend(f"neuron {neuron_id}: {problem}" for problem in neuron.health.problems)
     for model_id, view in sorted(snapshot.models.items()):
         state = model_state(view)
-        if view.desired and state != "loaded":
+        if view.wanted and state != "loaded":
             found.append(f"model {model_id} is {state}: {view.because or 'no healthy replica'}")
     return found
 
@@ -192,10 +189,9 @@ def counts(snapshot: FleetSnapshot) -> Json:
 
 def placement_of(model: ModelView, snapshot: FleetSnapshot, now: float) -> Placement:
     """Return where one more replica of a model would go, and what each neuron says."""
-    views = [snapshot.neurons[key] for key in sorted(snapshot.neurons)]
-    needs = needs_of_models(views)
-    booked: dict[NeuronId, int] = {n.descriptor.id: booked_bytes(n, needs) for n in views}
-    return place(model.config, views, booked, needs, now)
+    config = model.config
+    desired = snapshot.desired.get(config.id) or DesiredModel(config, config.digest())
+    return place(desired, Board.of(snapshot, now), ever=True)
 
 
 def explanation(found: Explanation, placement: Placement | None) -> Json:

@@ -3,15 +3,17 @@
     replica loaded elsewhere, or none needed ──► no new requests here
     as many elsewhere as must be             ──► unload here, after the requests that run
 
-A needed model that nobody else can hold stays and goes on serving.
+What must be there (`min_replicas`) and fits nowhere else stays and goes on serving. What is only
+in use waits for its successor where one is on the way, and leaves at once where none is.
 """
 
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from helexa.cortex.orchestrator.board import Board
 from helexa.cortex.orchestrator.commands import Provision
 from helexa.cortex.orchestrator.liveness import PRESENT, NeuronState
-from helexa.cortex.orchestrator.snapshot import DesiredModel, FleetSnapshot, Instance, NeuronView
+from helexa.cortex.orchestrator.snapshot import DesiredModel, Instance, NeuronView
 from helexa.protocol.control import UnloadModel
 from helexa.protocol.ids import ModelId
 from helexa.protocol.lifecycle import ModelState
@@ -33,38 +35,63 @@ def _serves(neuron: NeuronView, model_id: ModelId) -> bool:
         instance is not None
         and instance.state is ModelState.LOADED
         and instance.shunned_until_s == 0.0
-        and neuron.state is NeuronState.CONNECTED
-        and not neuron.draining
+        and _stays(neuron)
     )
 
 
-def is_relieved(desired: DesiredModel | None, successor_count: int) -> bool:
-    """Tell whether a draining neuron's replica is sent no more requests."""
-    return successor_count > 0 or may_leave(desired, successor_count)
+def _stays(neuron: NeuronView) -> bool:
+    return neuron.state is NeuronState.CONNECTED and not neuron.draining
 
 
-def may_leave(desired: DesiredModel | None, successor_count: int) -> bool:
-    """Tell whether a model may be unloaded where it drains; `desired` is None where unneeded."""
-    return desired is None or successor_count >= desired.replicas_min
+def required(desired: DesiredModel | None) -> int:
+    """Return how many replicas there must be elsewhere before one leaves."""
+    return min(desired.replicas, desired.rules.floor) if desired is not None else 0
+
+
+def _may_leave(desired: DesiredModel | None, successor_count: int, *, coming: bool) -> bool:
+    return successor_count >= required(desired) and (successor_count > 0 or not coming)
+
+
+def is_relieved(
+    desired: DesiredModel | None, model_id: ModelId, neurons: Iterable[NeuronView]
+) -> bool:
+    """Tell whether replicas of a model on draining neurons are sent no more requests."""
+    staying = [neuron for neuron in neurons if _stays(neuron)]
+    count = successors(model_id, staying)
+    coming = any(_is_coming(neuron.instances.get(model_id)) for neuron in staying)
+    return count > 0 or _may_leave(desired, count, coming=coming)
+
+
+def _is_coming(instance: Instance | None) -> bool:
+    if instance is None:
+        return False
+    if instance.pending is not None:
+        return not isinstance(instance.pending.command, UnloadModel)
+    return instance.state is ModelState.LOADING
 
 
 def remains(instance: Instance) -> bool:
     """Tell whether a model still has, or will have, an engine on its neuron."""
-    return instance.pending is not None or instance.state not in {
-        ModelState.UNLOADED, ModelState.FAILED,
-    } or instance.recovering  # fmt: skip
+    if instance.pending is not None or instance.recovering:
+        return True
+    return instance.state not in {ModelState.UNLOADED, ModelState.FAILED}
 
 
-def unload_drained(snapshot: FleetSnapshot, neurons: list[NeuronView]) -> Iterator[Provision]:
-    """Unload what may leave draining neurons, whoever had it loaded; configs are kept."""
-    for neuron in neurons:
+def unload_drained(board: Board) -> Iterator[Provision]:
+    """Unload what may leave draining neurons, whoever had it loaded; configs are kept.
+
+    `board` knows what this very reconcile is about to load elsewhere.
+    """
+    for neuron in board.neurons:
         if not neuron.draining or neuron.state is not NeuronState.CONNECTED:
             continue
         for model_id in sorted(neuron.instances):
             instance = neuron.instances[model_id]
-            leaves = instance.state not in _AT_REST and instance.pending is None
-            desired = snapshot.desired.get(model_id)
-            if leaves and may_leave(desired, successors(model_id, neurons)):
+            if instance.state in _AT_REST or instance.pending is not None:
+                continue
+            count = successors(model_id, board.neurons)
+            coming = any(_stays(board.neuron(key)) for key in board.holders.get(model_id, ()))
+            if _may_leave(board.desired.get(model_id), count, coming=coming):
                 command = UnloadModel(model_id=model_id, drain_s=DRAIN_S)
                 yield Provision(neuron.descriptor.id, model_id, command, CAUSE)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
-from helexa.cortex.orchestrator.events import NeuronRestored
+from helexa.cortex.orchestrator.events import NeuronMarked, NeuronRestored
 from helexa.cortex.orchestrator.liveness import PRESENT, Holder, NeuronState
 from helexa.cortex.orchestrator.snapshot import Instance, NeuronView
 from helexa.protocol.control import ProvisioningResponse, Register
@@ -83,17 +83,17 @@ class Neuron:
             elif instance.owned:
                 self.instances[model_id] = Instance(owned=True)
 
-    def mark(self, *, cordoned: bool, draining: bool) -> str:
+    def mark(self, event: NeuronMarked) -> str:
         """Set both marks and return them in a word; empty where nothing changes.
 
         Who is drained is cordoned, too.
         """
-        marks = (cordoned or draining, draining)
+        marks = (event.cordoned or event.draining, event.draining)
         if marks == (self.cordoned, self.draining):
             return ""
         self.cordoned, self.draining = marks
         self._view = None
-        return "draining" if draining else "cordoned" if cordoned else "uncordoned"
+        return "draining" if marks[1] else "cordoned" if marks[0] else "uncordoned"
 
     def is_forgotten(self, now: float, after_s: float) -> bool:
         """Tell whether a neuron that left `after_s` seconds ago is to be forgotten.
