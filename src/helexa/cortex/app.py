@@ -17,6 +17,7 @@ from helexa.config.keys import read_keys_file, read_token_file
 from helexa.config.sockets import Socket
 from helexa.cortex.admin.api import AdminFacts, JoinInfo, admin_app
 from helexa.cortex.admin.hosts import HostGuard
+from helexa.cortex.control_plane.demand_memory import DemandKeeper
 from helexa.cortex.control_plane.dispatch import Dispatcher
 from helexa.cortex.control_plane.join_gate import JoinGate
 from helexa.cortex.control_plane.links import Links
@@ -74,6 +75,7 @@ class _Parts:
     loop: ControlLoop
     dispatcher: Dispatcher
     memory: MemoryKeeper
+    demand: DemandKeeper
     mesh: MeshView
     join: JoinInfo
     bound: dict[str, list[socket.socket]]
@@ -159,6 +161,7 @@ def _assemble(
             heartbeat_interval_s=config.control_plane.heartbeat_interval_s,
         ),
         memory=MemoryKeeper(config.state_dir, plane_logger),
+        demand=DemandKeeper(config.state_dir, loop.learned, clock.wall, plane_logger),
         mesh=start_mesh(config.mesh),
         join=_join_info(config.control_plane, bound.get("control_plane", [])),
         bound=bound,
@@ -278,14 +281,16 @@ async def _start(parts: _Parts) -> None:
         heard = parts.control.heard
     if "gateway" in bound:
         parts.gateway = _gateway(parts)
-    loop.connect(parts.dispatcher.carry_out, parts.dispatcher.answered, heard)
-    for event in parts.memory.load():
+    demand = parts.gateway.demand if parts.gateway is not None else tuple
+    loop.connect(parts.dispatcher.carry_out, parts.dispatcher.answered, heard, demand)
+    for event in (parts.demand.load(), *parts.memory.load()):
         loop.report(event)
     loop.report(desired_of(config, "config"))
     fleet_metrics = FleetMetrics(parts.metrics)
     loop.subscribe(fleet_metrics.update)
     loop.subscribe(parts.memory.note)
     parts.memory.start(parts.tasks)
+    parts.demand.start(parts.tasks)
     start_vitals(parts.metrics, __version__, parts.clock, parts.tasks)
     loop.start()
     if parts.gateway is not None:
@@ -325,6 +330,7 @@ def _steps(parts: _Parts) -> list[Step]:
     steps += [
         Step("end background work", parts.tasks.close, STEP_S),
         Step("keep the fleet's memory", parts.memory.flush, STEP_S),
+        Step("keep what was learned", parts.demand.flush, STEP_S),
     ]
     if gateway is not None:
         steps.append(Step("close the gateway", gateway.close, STEP_S))
