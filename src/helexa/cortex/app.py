@@ -283,7 +283,8 @@ async def _start(parts: _Parts) -> None:
         parts.gateway = _gateway(parts)
     demand = parts.gateway.demand if parts.gateway is not None else tuple
     loop.connect(parts.dispatcher.carry_out, parts.dispatcher.answered, heard, demand)
-    for event in (parts.demand.load(), *parts.memory.load()):
+    loop.report(parts.demand.load())
+    for event in parts.memory.load():
         loop.report(event)
     loop.report(desired_of(config, "config"))
     fleet_metrics = FleetMetrics(parts.metrics)
