@@ -47,11 +47,12 @@ def cortex(config_file: Path | None, **flags: Any) -> None:
     from helexa.cli.engines import engine_problems
     from helexa.config.load import load_cortex
 
-    config = load_cortex(config_file, given_flags(CORTEX_FLAGS, flags), engine_problems).config
+    loaded = load_cortex(config_file, given_flags(CORTEX_FLAGS, flags), engine_problems)
+    config = loaded.bare
     _set_up_logging(config.log.level, config.log.style)
     from helexa.cortex.app import run
 
-    run_until_done(run(config))
+    run_until_done(run(config, spec=loaded.spec, engine_problems=engine_problems))
 
 
 @click.group("neuron", invoke_without_command=True, epilog=_EPILOG_NEURON)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from helexa.config.shared import (
     ByteCount,
@@ -215,7 +215,8 @@ class ModelEntry(Settings):
     """Replicas that are always there; 0 lets it leave when it is idle. Not set: 1 with
     `provisioning.preload`, which may make room for another model that is waited for, else 0."""
     max_replicas: Count | None = 1
-    """Most replicas; `null` (in the spec): as many as are needed and fit."""
+    """Most replicas, and never less than `min_replicas`; `null` (in the spec): as many as are
+    needed and fit."""
     weight: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 1.0
     """Who comes first among equals, where not all fit."""
     priority: Literal["low", "normal", "high"] = "normal"
@@ -227,15 +228,13 @@ class ModelEntry(Settings):
     """It is never evicted and never leaves for being idle."""
     placement: PlacementSettings = PlacementSettings()
 
-    @model_validator(mode="after")
-    def _replicas_are_in_order(self) -> "ModelEntry":
-        least = self.min_replicas or 0
-        if self.max_replicas is not None and least > self.max_replicas:
-            raise ValueError(
-                f"min_replicas {least} is more than max_replicas {self.max_replicas}; "
-                "allowed: min_replicas <= max_replicas"
-            )
-        return self
+    @field_validator("max_replicas")
+    @classmethod
+    def _replicas_are_in_order(cls, value: int | None, info: ValidationInfo) -> int | None:
+        least = info.data.get("min_replicas") or 0
+        if value is not None and least > value:
+            raise ValueError(f"must not be less than min_replicas ({least})")
+        return value
 
     @field_validator("id")
     @classmethod

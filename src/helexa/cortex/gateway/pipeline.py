@@ -103,6 +103,17 @@ class Pipeline:
         """Return how many requests wait for a model."""
         return len(self._held)
 
+    def waiting(self) -> dict[ModelId, int]:
+        """Return how many requests of each model have no replica yet."""
+        counts: dict[ModelId, int] = {}
+        snapshot = self._snapshot()
+        for relay in self._live:
+            if relay.replica is None and not relay.over:
+                model = find_model(_asked_of(relay), snapshot)
+                if not isinstance(model, Refusal):
+                    counts[model.config.id] = counts.get(model.config.id, 0) + 1
+        return counts
+
     # ── the way in ────────────────────────────────────────────────────────────────────────────
 
     def handle(self, exchange: Exchange, operation: Operation) -> None:
