@@ -4,19 +4,15 @@ import asyncio
 import json
 import sys
 import urllib.request
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import psutil
 
 from tests.e2e import roles
-from tests.e2e.echoes import port_of, stats
 from tests.e2e.polling import eventually
 from tests.e2e.roles import ROOT, environment
 from tests.e2e.stack import HOST, Stack, get
-
-Fleet = Stack
 
 
 def admin(stack: Stack, path: str) -> Any:
@@ -84,14 +80,3 @@ def engines(stack: Stack) -> dict[str, dict[int, float]]:
         for name, role in stack.neurons.items()
         if role.runs
     }
-
-
-def deliveries(stack: Stack, model: str) -> Counter[str]:
-    """Return how often each request reached an echo engine of a model that runs now."""
-    seen: Counter[str] = Counter()
-    for name, role in stack.neurons.items():
-        for pid in roles.engines_of(role.pid) if role.runs else []:
-            command = psutil.Process(pid).cmdline()
-            if name and "--model-id" in command and model in command:
-                seen.update(stats(port_of(psutil.Process(pid)))["request_ids"])
-    return seen
