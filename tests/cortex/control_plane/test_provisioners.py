@@ -53,7 +53,7 @@ def test_an_installed_one_is_found_by_its_name_and_keeps_the_contract() -> None:
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(("name", "told"), [
     ("nobody", r"\[provisioning\] strategy: nothing installed is called 'nobody'"),
-    ("half", "is no provisioning strategy: it has no retention_key"),
+    ("half", "is no provisioning strategy: it lacks retention_key"),
     ("broken", "cannot be made: .*no licence"),
 ])  # fmt: skip
 def test_what_cannot_be_used_is_told_before_anything_starts(name: str, told: str) -> None:

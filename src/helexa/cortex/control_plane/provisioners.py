@@ -30,7 +30,7 @@ def provisioner_of(name: str) -> ProvisioningStrategy:
     ]
     if missing:
         raise ConfigError(
-            f"{SETTING}: {name!r} is no provisioning strategy: it has no {' and no '.join(missing)}",
+            f"{SETTING}: {name!r} is no provisioning strategy: it lacks {', '.join(missing)}",
             error_id="HX-0583",
             hint="tests/conformance/provisioner_contract.py says what one must have",
         )
