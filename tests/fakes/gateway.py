@@ -12,11 +12,13 @@ from helexa.cortex.gateway.edge.exchange import Exchange
 from helexa.cortex.gateway.edge.head import Head
 from helexa.cortex.gateway.metering import Record
 from helexa.cortex.gateway.pipeline import Pipeline, Seams
+from helexa.cortex.gateway.rate_limit import UNLIMITED
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, ModelView, NeuronView, Replica
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.inference import OpenHead, Reset, ResponseHead, Trailer, Usage
+from helexa.protocol.model import ModelCapability
 from helexa.protocol.neuron import NeuronDescriptor, NeuronHealth, NeuronLoad
-from helexa.protocol.ports import Authenticator
+from helexa.protocol.ports import Authenticator, RateLimiter
 from helexa.protocol.tunnel import Stream, StreamHandler, Tunnel
 from helexa.protocol.workload import Operation
 from tests.fakes.fleet import CHAT, capabilities, model
@@ -190,7 +192,12 @@ class FakeNeuron:
 class World:
     """A pipeline, its neurons and its callers."""
 
-    def __init__(self, *names: str, authenticator: Authenticator | None = None) -> None:
+    def __init__(
+        self,
+        *names: str,
+        authenticator: Authenticator | None = None,
+        limiter: RateLimiter = UNLIMITED,
+    ) -> None:
         self.now_s = 1000.0
         self.settings = Settings()
         self.neurons = {NeuronId(name): FakeNeuron(name) for name in names}
@@ -203,6 +210,7 @@ class World:
             open_stream=self._open,
             now=lambda: self.now_s,
             record=self.records.append,
+            limiter=limiter,
         )
         self.pipeline = Pipeline(seams, authenticator or OpenDoor(), self.settings)
 
@@ -255,15 +263,17 @@ class World:
         self.carry()
 
 
-def snapshot_of(*neurons: str, loading: bool = False, known: bool = True) -> FleetSnapshot:
+def snapshot_of(
+    *neurons: str, loading: bool = False, known: bool = True, capability: ModelCapability = CHAT
+) -> FleetSnapshot:
     """A fleet with model `m` (alias `alias`) on each of the neurons."""
     config = model("m", aliases=("alias",))
     replicas = tuple(
-        Replica(model_id=config.id, neuron_id=NeuronId(name), epoch=1, capability=CHAT)
+        Replica(model_id=config.id, neuron_id=NeuronId(name), epoch=1, capability=capability)
         for name in neurons
     )
     view = ModelView(
-        config=config, replicas=replicas, loading=loading, capability=CHAT,
+        config=config, replicas=replicas, loading=loading, capability=capability,
         because="" if replicas else "no neuron is connected",
     )  # fmt: skip
     names = {"m": ModelId("m"), "alias": ModelId("m")} if known else {}

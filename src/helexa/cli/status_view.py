@@ -35,20 +35,25 @@ def neurons_text(neurons: list[Json]) -> str:
     """Return the neurons as a table."""
     if not neurons:
         return "no neurons"
-    heads = ["NEURON", "STATE", "HEARD", "MEMORY", "CPU", "ACTIVE", "WAITING", "ENGINES"]
+    heads = ["NEURON", "STATE", "MARK", "MODELS", "SEATS", "WAITING", "MEMORY", "CPU", "HEARD"]
+    heads.append("ENGINES")
     return table_text(heads, [_neuron_row(neuron) for neuron in neurons])
 
 
 def _neuron_row(neuron: Json) -> list[str]:
     memory, load = neuron["memory"], neuron["load"]
+    loaded = {name: each for name, each in neuron["models"].items() if each["state"] == "loaded"}
+    seats = sum(each["seats"] for each in loaded.values())
     return [
         neuron["id"],
         neuron["state"],
-        f"{duration_text(neuron['heard_s_ago'])} ago",
+        "draining" if neuron["draining"] else "cordoned" if neuron["cordoned"] else UNKNOWN,
+        ", ".join(loaded) or UNKNOWN,
+        f"{load['active_requests']}/{seats}",
+        str(load["waiting_requests"]),
         f"{size_text(memory['booked_bytes'])} of {size_text(memory['budget_bytes'])}",
         f"{load['cpu_ratio'] * 100:.0f} %",
-        str(load["active_requests"]),
-        str(load["waiting_requests"]),
+        f"{duration_text(neuron['heard_s_ago'])} ago",
         ", ".join(neuron["engines"]),
     ]
 
@@ -57,7 +62,7 @@ def models_text(models: list[Json]) -> str:
     """Return the models as a table."""
     if not models:
         return "no models"
-    heads = ["MODEL", "STATE", "ENGINE", "NEURONS", "SEATS", "CONTEXT", "MEMORY", "WHY"]
+    heads = ["MODEL", "STATE", "ENGINE", "NEURONS", "SEATS", "CONTEXT", "MEMORY", "DOES", "WHY"]
     return table_text(heads, [_model_row(model) for model in models])
 
 
@@ -81,8 +86,15 @@ def _model_row(model: Json) -> list[str]:
         f"{busy}/{seats}" if replicas else UNKNOWN,
         str(capability.get("context_tokens") or UNKNOWN),
         size_text(memory_bytes) if memory_bytes else UNKNOWN,
+        _abilities(capability),
         why,
     ]
+
+
+def _abilities(capability: Json) -> str:
+    """Return what a model is known to do; what nobody knows is left out."""
+    flags = [name for name in ("tools", "json_schema") if capability.get(name)]
+    return " ".join([*capability.get("workloads", ()), *flags]) or UNKNOWN
 
 
 def next_step(status: Json, join_command: str) -> str:

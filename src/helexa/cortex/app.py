@@ -28,6 +28,7 @@ from helexa.cortex.control_plane.server import ConnectionLimits, ControlServer
 from helexa.cortex.control_plane.spec_desk import SpecDesk
 from helexa.cortex.gateway.app import Door, Gateway
 from helexa.cortex.gateway.auth import OpenDoor, StaticKeys
+from helexa.cortex.gateway.decisions import Decided
 from helexa.cortex.gateway.edge.limits import Limits as EdgeLimits
 from helexa.cortex.gateway.edge.listening import addresses_of, open_all
 from helexa.cortex.gateway.observe import RequestObserver
@@ -245,7 +246,7 @@ def _admin(parts: _Parts) -> AsgiServer:
     def in_flight(replica: Replica) -> int:
         if gateway is None:
             return 0
-        return gateway.pipeline.inflight.count(replica.neuron_id, replica.model_id)
+        return gateway.pipeline.inflight.on(replica)
 
     def requests() -> dict[str, int]:
         pipeline = gateway.pipeline if gateway is not None else None
@@ -254,11 +255,17 @@ def _admin(parts: _Parts) -> AsgiServer:
             "held": pipeline.held if pipeline is not None else 0,
         }
 
+    def decided(request_id: str) -> Decided | None:
+        return gateway.pipeline.decisions.find(request_id) if gateway is not None else None
+
     facts = AdminFacts(
         snapshot=parts.loop.snapshot,
+        report=parts.loop.report,
+        logger=logging.get("admin"),
         monotonic=parts.clock.monotonic,
         in_flight=in_flight,
         requests=requests,
+        decided=decided,
         draining=parts.stop.asked.is_set,
         metrics=parts.metrics.render if parts.config.metrics.enabled else None,
         mesh=parts.mesh,

@@ -9,6 +9,8 @@ import pytest
 
 from helexa.neuron.control_plane.local_api import ApiServer, bind, guarded, make_app
 from helexa.protocol.neuron import NeuronHealth
+from helexa.protocol.version import VERSION
+from helexa.util.build import identity
 from helexa.util.errors import LimitError
 from helexa.util.tasks import TaskScope
 from tests.fakes.exchange_log import until
@@ -45,6 +47,12 @@ async def test_status_and_metrics_are_told():
         async with http.get("/metrics") as answer:
             assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
             assert await answer.read() == b"metric 1\n"
+
+
+async def test_the_build_is_told():
+    """Lesson 60."""
+    async with api() as http, http.get("/version") as answer:
+        assert await answer.json() == {**identity(), "protocol": VERSION}
 
 
 async def test_head_is_answered_like_get_without_a_body():

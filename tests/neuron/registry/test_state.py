@@ -9,6 +9,7 @@ from helexa.neuron.registry.limits import Limits
 from helexa.protocol.errors import ErrorCode
 from helexa.protocol.ids import CommandId, ModelId
 from helexa.protocol.lifecycle import ModelState, is_legal
+from helexa.protocol.model import ModelConfig
 from tests.fakes.engines import GIB
 from tests.fakes.registry import M, Script, answer, config, none_of, only
 
@@ -55,9 +56,12 @@ def test_an_upsert_is_kept_and_an_equal_one_is_not_saved_again():
 def test_restored_configs_are_known_and_not_loaded():
     """R1.17: a restarted neuron still knows its models, and starts none by itself."""
     script = Script()
-    assert script.send(e.Restored(configs=(config(),))) == []
+    forbidden = ModelConfig(id=ModelId("bad"), engine="unknown", source="x.gguf")
+    found = script.send(e.Restored(configs=(config(), forbidden)))
+    assert [type(command) for command in found] == [c.LookAtWeights]
+    assert found[0].model_id == M
     assert script.status().state is ModelState.UNLOADED
-    assert script.state.statuses(0.0, with_config=True)[0].config == config()
+    assert script.state.statuses(0.0, with_config=True)[-1].config == config()
     assert answer(script.load()).accepted
 
 
@@ -124,11 +128,23 @@ def test_memory_is_promised_while_a_model_loads_and_free_again_when_it_is_gone()
 
 
 def test_measured_memory_counts_where_it_is_more_than_was_estimated():
+    """R2.9: estimated before the load, measured after it."""
     script = Script()
     script.upsert(config(memory_gib=1))
     script.ready(script.spawned(script.fetched(script.load())), memory_bytes=3 * GIB)
     assert script.status().capability.memory_bytes == 3 * GIB
+    assert script.status().capability.memory_measured_bytes == 3 * GIB
     assert script.state.held_bytes == 3 * GIB
+
+
+def test_measured_pace_takes_the_place_of_what_an_engine_is_set_to():
+    script = Script()
+    script.bring_up()
+    assert script.status().capability.tokens_per_second is None
+    script.state.health.request_ended(
+        script.now, 5.0, failed=False, model_id="m", tokens_per_second=30.0
+    )
+    assert script.status().capability.tokens_per_second == 30.0
 
 
 def test_a_config_that_breaks_a_rule_is_refused_with_its_number():

@@ -3,8 +3,13 @@
 The neuron's reports are up to a heartbeat old; this is exact, but knows only this gateway.
 """
 
+from typing import Final
+
 from helexa.cortex.orchestrator.snapshot import Replica
 from helexa.protocol.ids import ModelId, NeuronId
+
+COPIED_MAX: Final = 64
+"""Replicas in use whose counts are kept with each decision; a copy of so many costs 0.6 µs."""
 
 
 class Inflight:
@@ -33,6 +38,10 @@ class Inflight:
         else:
             del self._counts[key]
 
+    def counts(self) -> dict[tuple[NeuronId, ModelId], int] | None:
+        """Return all counts as they are now; None where there are too many to copy each time."""
+        return self._counts.copy() if len(self._counts) <= COPIED_MAX else None
+
     def by_model(self) -> dict[ModelId, int]:
         """Return how many requests each model has, over all its replicas."""
         models: dict[ModelId, int] = {}
@@ -41,9 +50,5 @@ class Inflight:
         return models
 
     def on(self, replica: Replica) -> int:
-        """Return how many requests are on a replica, as `scheduler.route` asks."""
-        return self._counts.get((replica.neuron_id, replica.model_id), 0)
-
-    def count(self, neuron_id: NeuronId, model_id: ModelId) -> int:
         """Return how many requests are on a replica."""
-        return self._counts.get((neuron_id, model_id), 0)
+        return self._counts.get((replica.neuron_id, replica.model_id), 0)

@@ -12,11 +12,13 @@ import msgspec
 
 from helexa.cortex.gateway.auth import credential_of
 from helexa.cortex.gateway.classify import workload_class
+from helexa.cortex.gateway.decisions import Decisions
 from helexa.cortex.gateway.edge.exchange import Exchange
 from helexa.cortex.gateway.headers import refusal_answer
 from helexa.cortex.gateway.inflight import Inflight
 from helexa.cortex.gateway.loading import load_comment, still_loading
 from helexa.cortex.gateway.metering import Outcome, Record, outcome_of
+from helexa.cortex.gateway.rate_limit import UNLIMITED
 from helexa.cortex.gateway.relay import KEEPALIVE, AnswerHead, Relay
 from helexa.cortex.orchestrator.events import ModelWanted, RequestOutcome
 from helexa.cortex.orchestrator.scheduler import RoutingRequest, find_model, route
@@ -25,7 +27,7 @@ from helexa.protocol.dialects import openai
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.inference import OpenHead
-from helexa.protocol.ports import Authenticator, Principal
+from helexa.protocol.ports import Authenticator, Principal, RateLimiter
 from helexa.protocol.tunnel import Stream, StreamHandler
 from helexa.protocol.workload import Operation
 
@@ -68,6 +70,8 @@ class Seams:
     """Told of every request, once, before its caller sees the end."""
     extra_lines: Callable[[Exchange], bytes] = lambda _exchange: b""
     """Header lines that an answer gets beside its own: those of CORS."""
+    limiter: RateLimiter = UNLIMITED
+    """Asked once for each request, before it is routed."""
 
 
 class Pipeline:
@@ -84,7 +88,9 @@ class Pipeline:
         self._snapshot = seams.snapshot
         self._report = seams.report
         self._open_stream = seams.open_stream
-        self._record = seams.record
+        self.decisions = Decisions(seams.now)
+        self._record = self.decisions.after(seams.record)
+        self._limiter = seams.limiter
         self._authenticator = authenticator
         self._live: dict[Relay, None] = {}
         self._held: dict[Relay, None] = {}
@@ -128,6 +134,10 @@ class Pipeline:
             because = "this server is stopping; try again shortly"
             self.refuse(exchange, operation, Refusal(ErrorCode.SHUTTING_DOWN, because))
             return
+        limited = self._limiter.refusal_of(principal, operation, head.model, self.now())
+        if limited is not None:
+            self.refuse(exchange, operation, limited)
+            return
         if len(self._live) >= self.settings.requests_in_flight_max:
             because = f"{len(self._live)} requests are being worked on already"
             self.refuse(exchange, operation, Refusal(ErrorCode.RATE_LIMIT_EXCEEDED, because))
@@ -148,7 +158,9 @@ class Pipeline:
         `otherwise` is what a second attempt answers where no other replica is left.
         """
         while True:
-            decision = route(_asked_of(relay), self._snapshot(), self.inflight.on)
+            asked, snapshot = _asked_of(relay), self._snapshot()
+            decision = route(asked, snapshot, self.inflight.on)
+            self.decisions.note(asked, snapshot, decision, self.inflight.counts())
             if isinstance(decision, Refusal):
                 self._hold_or_refuse(relay, decision, otherwise)
                 return
@@ -292,6 +304,7 @@ class Pipeline:
                 relay.bytes_out,
                 relay.trailer,
                 relay.attempts,
+                relay.because,
             )
         )
 
@@ -313,6 +326,7 @@ class Pipeline:
                 bytes_out=0,
                 trailer=None,
                 attempts=0,
+                because=refusal.because,
             )
         )
         status, lines, body = refusal_answer(refusal, exchange.request_id)
@@ -345,4 +359,6 @@ def _asked_of(relay: Relay) -> RoutingRequest:
         operation=relay.head.operation,
         excluded=relay.excluded,
         prompt_tokens_min=relay.head.prompt_tokens_min,
+        tools=relay.head.tools,
+        json_schema=relay.head.json_schema,
     )

@@ -81,6 +81,7 @@ class FleetState:
             ev.NeuronLeaving: self._leaving,
             ev.NeuronGone: self._gone,
             ev.NeuronRestored: self._restored,
+            ev.NeuronMarked: self._marked,
             **dict.fromkeys(get_args(Wish), self._wish),
             ev.RequestOutcome: self._request_outcome,
             ev.Tick: self._tick,
@@ -104,9 +105,9 @@ class FleetState:
             timeout_s = self._policy.command_timeout_s
             newcomer = provision.makes_room_for
             instance = issued(instance, command_id, provision.command, now, timeout_s, newcomer)
-            if isinstance(provision.command, LoadModel):
-                owned = provision.model_id in self._wishes.configured
-                instance = replace(instance, owned=instance.owned or owned)
+            loads = isinstance(provision.command, LoadModel)
+            if loads and provision.model_id in self._wishes.configured:
+                instance = replace(instance, owned=True)
             neuron.put(provision.model_id, instance)
             self._changed = True
             out.append(replace(provision, command_id=command_id, connection=neuron.connection))
@@ -218,11 +219,17 @@ class FleetState:
         self._report_all(neuron, event.models, now, fresh=True)
         self._changed = True
 
+    def _marked(self, event: ev.NeuronMarked, _now: float) -> None:
+        neuron = self._neurons.get(event.neuron_id)
+        if neuron is not None and (mark := neuron.mark(event)):
+            self._changed = True
+            self._remark(f"neuron_{mark}", "info", event.neuron_id, because=event.cause)
+
     def _tick(self, _event: ev.Tick, now: float) -> None:
         liveness = self._policy.liveness
         for neuron_id, neuron in list(self._neurons.items()):
             if neuron.state not in PRESENT:
-                if now - neuron.since_s >= liveness.forgotten_after_s:
+                if neuron.is_forgotten(now, liveness.forgotten_after_s):
                     del self._neurons[neuron_id]
                     self._changed = True
                     self._remark("neuron_forgotten", "info", neuron_id)
@@ -238,17 +245,9 @@ class FleetState:
             for model_id, instance in list(neuron.instances.items()):
                 self._put(neuron, model_id, expired(instance, now))
         # Waits after failures end by time alone, and what is shown of them is as of a moment.
-        if self._wishes.tick(self._last.models, self._last.neurons, now) or self._waits():
+        waits = any(n.waits(self._last.taken_s) for n in self._neurons.values())
+        if self._wishes.tick(self._last.models, self._last.neurons, now) or waits:
             self._changed = True
-
-    def _waits(self) -> bool:
-        held_back = any(
-            i.not_before_s > self._last.taken_s
-            for n in self._neurons.values()
-            for i in n.instances.values()
-        )
-        gone = any(n.state not in PRESENT and n.instances for n in self._neurons.values())
-        return held_back or gone
 
     # ── reports ───────────────────────────────────────────────────────────────────────────────
 
@@ -321,7 +320,8 @@ class FleetState:
             event = f"model_{status.state}"
             self._remark(event, level, neuron_id, status.model_id, status.because)
         after = neuron.instances[status.model_id]
-        self._wishes.changed(neuron.capabilities.hardware, before, after, now)
+        if not neuron.draining:
+            self._wishes.changed(neuron.capabilities.hardware, before, after, now)
 
     # ── commands ──────────────────────────────────────────────────────────────────────────────
 

@@ -13,6 +13,7 @@ Rules
   for most in the last hour, then weight. So hot models are loaded first after a start.
 - What is held is left alone: a model that runs with an older config keeps running.
 - A neuron that vanished counts as holding its models for REPLACE_AFTER_S.
+- A draining neuron counts as holding nothing; what is needed goes elsewhere, then leaves it.
 - Where nothing is free, models make room by the rule of `retention`; the newcomer has their place
   reserved from then on.
 - Replicas too many leave, the least used first, those on cordoned neurons before all others.
@@ -24,6 +25,7 @@ from typing import Final
 
 from helexa.cortex.orchestrator.board import Board
 from helexa.cortex.orchestrator.commands import Provision
+from helexa.cortex.orchestrator.draining import unload_drained
 from helexa.cortex.orchestrator.liveness import NeuronState
 from helexa.cortex.orchestrator.placement import place
 from helexa.cortex.orchestrator.policy import SURPLUS_S
@@ -50,6 +52,7 @@ def reconcile(snapshot: FleetSnapshot, now: float) -> list[Provision]:
         commands.extend(_more(desired, board))
         commands.extend(_fewer(desired, board))
     commands.extend(_take_away(snapshot, board.neurons))
+    commands.extend(unload_drained(board))
     return commands
 
 
@@ -178,7 +181,7 @@ def _update_configs(desired: DesiredModel, board: Board) -> Iterator[Provision]:
 
 def _take_away(snapshot: FleetSnapshot, neurons: list[NeuronView]) -> Iterator[Provision]:
     for neuron in neurons:
-        if neuron.state is not NeuronState.CONNECTED:
+        if neuron.state is not NeuronState.CONNECTED or neuron.draining:
             continue
         for model_id in sorted(neuron.instances):
             instance = neuron.instances[model_id]

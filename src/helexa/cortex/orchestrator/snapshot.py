@@ -40,6 +40,8 @@ class Replica:
     healthy: bool = True
     suspect: bool = False
     """The neuron has been silent for a while: it gets no new requests."""
+    cordoned: bool = False
+    """The neuron is drained and this model is served elsewhere: it gets no new requests."""
     active_requests: int = 0
     """As the neuron last reported, up to a heartbeat old; the gateway knows its own exactly."""
 

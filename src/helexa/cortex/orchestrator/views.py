@@ -6,6 +6,7 @@ from typing import Final
 
 from helexa.cortex.orchestrator.board import Board, holds
 from helexa.cortex.orchestrator.demand import hardware_key
+from helexa.cortex.orchestrator.draining import is_relieved
 from helexa.cortex.orchestrator.liveness import NeuronState
 from helexa.cortex.orchestrator.placement import Placement, place
 from helexa.cortex.orchestrator.snapshot import (
@@ -96,11 +97,15 @@ def _view(
     where: list[tuple[NeuronView, Instance]],
     plan: _Plan,
 ) -> ModelView:
+    moves = any(neuron.draining for neuron, _ in where)
+    relieved = moves and is_relieved(wanted, config.id, plan.neurons)
     replicas = tuple(
-        _replica(neuron, instance)
+        _replica(neuron, instance, cordoned=neuron.draining and relieved)
         for neuron, instance in where
         if neuron.state in _ROUTABLE and instance.state is ModelState.LOADED
     )
+    if all(replica.cordoned for replica in replicas):
+        replicas = ()  # what serves it is on its way out: to callers it is not loaded
     view = ModelView(
         config=config,
         replicas=replicas,
@@ -201,7 +206,7 @@ def _loading(model_id: ModelId, plan: _Plan) -> tuple[bool, str, float | None]:
     return found
 
 
-def _replica(neuron: NeuronView, instance: Instance) -> Replica:
+def _replica(neuron: NeuronView, instance: Instance, *, cordoned: bool) -> Replica:
     status = instance.status
     assert status is not None
     return Replica(
@@ -213,6 +218,7 @@ def _replica(neuron: NeuronView, instance: Instance) -> Replica:
         # that could not be saved, keeps nobody from using the models that run.
         healthy=instance.shunned_until_s == 0.0,
         suspect=neuron.suspect,
+        cordoned=cordoned,
         active_requests=status.active_requests,
     )
 

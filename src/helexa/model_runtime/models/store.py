@@ -119,6 +119,26 @@ class ModelStore:
                     hint="Check that it exists and may be written to.",
                 ) from error
 
+    async def held(self, source: str, *, folder_allowed: bool = False) -> Weights | None:
+        """Return weights that can be used without fetching, checking or moving anything, or None.
+
+        Reads their header and no more. Raises SourceError for a source that is none.
+        """
+        parsed = sources.parse(source)
+        return await in_thread(lambda _stop: self._at_hand(parsed, folder_allowed=folder_allowed))
+
+    def _at_hand(self, source: Source, *, folder_allowed: bool) -> Weights | None:
+        try:
+            if isinstance(source, PathSource):
+                return self._local(source, folder_allowed=folder_allowed)
+            text, path = sources.describe(source), self._final(source)
+            record = self._records.read(self._records.key(text))
+            if record is None or record.source != text or not untouched(record, path):
+                return None
+            return Weights(path.resolve(), _summary(path), record.sha256, text)
+        except (SourceError, OSError):
+            return None
+
     async def verify(self, source: str, progress: Progress = silent) -> bool:
         """Read what is held for a source again and compare it; put it aside when it is wrong.
 

@@ -7,6 +7,8 @@ does what the commands say and tells what became of it.
 from collections import OrderedDict
 from typing import assert_never
 
+import msgspec
+
 from helexa.model_runtime.interfaces import EngineDescription
 from helexa.neuron.registry.commands import Answer, ArmTimer, Command, RunningModel, SaveConfigs
 from helexa.neuron.registry.ending import cancel_fetch
@@ -19,14 +21,18 @@ from helexa.neuron.registry.events import (
     Tick,
     UnloadAsked,
     UpsertAsked,
-    WeightsFailed,
-    WeightsProgress,
-    WeightsReady,
+    WeightsEvent,
 )
 from helexa.neuron.registry.health import HealthLog
 from helexa.neuron.registry.life import on_engine, on_tick, unload
 from helexa.neuron.registry.limits import Limits
-from helexa.neuron.registry.loading import begin_load, fetch, on_weights, restart_loading
+from helexa.neuron.registry.loading import (
+    begin_load,
+    fetch,
+    foresee,
+    on_weights,
+    restart_loading,
+)
 from helexa.neuron.registry.memory import shortage
 from helexa.neuron.registry.policy import Policy, Violation
 from helexa.neuron.registry.record import ModelRecord, Phase, Turn
@@ -82,9 +88,17 @@ class RegistryState:
     def statuses(self, now: float, *, with_config: bool = False) -> tuple[ModelStatus, ...]:
         """Return the status of every known model, by id."""
         return tuple(
-            self._records[model_id].status(now, with_config=with_config)
+            self._with_pace(self._records[model_id].status(now, with_config=with_config))
             for model_id in sorted(self._records)
         )
+
+    def _with_pace(self, status: ModelStatus) -> ModelStatus:
+        """Put what was measured of a model's speed in the place of what its engine is set to."""
+        pace = self.health.pace_of(status.model_id)
+        if pace is None or status.capability is None:
+            return status
+        capability = msgspec.structs.replace(status.capability, tokens_per_second=pace)
+        return msgspec.structs.replace(status, capability=capability)
 
     def configs(self) -> tuple[ModelConfig, ...]:
         """Return the config of every known model, by id."""
@@ -122,7 +136,7 @@ class RegistryState:
         if isinstance(event, UpsertAsked | LoadAsked | UnloadAsked):
             self._asked(event, turn)
         elif isinstance(event, Restored):
-            self._restore(event.configs)
+            self._restore(event.configs, turn)
         elif isinstance(event, CloseAsked):
             self._close(event.drain_s, turn)
         elif isinstance(event, Tick):
@@ -134,7 +148,7 @@ class RegistryState:
             record = self._records.get(event.model_id)  # type: ignore[assignment]
             if record is not None:
                 turn.cause = event.cause or record.cause
-                if isinstance(event, WeightsProgress | WeightsReady | WeightsFailed):
+                if isinstance(event, WeightsEvent):
                     on_weights(record, event, turn, self)
                 else:
                     on_engine(record, event, turn, self)
@@ -195,6 +209,7 @@ class RegistryState:
             record = ModelRecord(config=config, about=config, cause=turn.cause)
             self._records[config.id] = record
             self._unsaved = True
+            foresee(record, turn, self)
             turn.report(record)
             return (True, "", "")
         record.forgetting = False
@@ -203,6 +218,8 @@ class RegistryState:
         record.config = config
         if record.state is ModelState.UNLOADED:
             record.about = config
+            if record.phase is Phase.IDLE:
+                foresee(record, turn, self)
         self._unsaved = True
         turn.report(record)
         return (
@@ -211,11 +228,13 @@ class RegistryState:
             "",
         )
 
-    def _restore(self, configs: tuple[ModelConfig, ...]) -> None:
+    def _restore(self, configs: tuple[ModelConfig, ...], turn: Turn) -> None:
         for config in configs[: self.limits.models_max]:
             # Known again, not loaded; a config that the policy forbids by now stays visible and
             # is refused when it is asked to run.
-            self._records.setdefault(config.id, ModelRecord(config=config, about=config))
+            record = self._records.setdefault(config.id, ModelRecord(config=config, about=config))
+            if self._policy.violation(config) is None:
+                foresee(record, turn, self)
 
     # ── load ──────────────────────────────────────────────────────────────────────────────────
 
@@ -294,7 +313,7 @@ class RegistryState:
         record.cause = turn.cause
         record.forgetting = record.forgetting or event.forget
         text = "" if record.state is not ModelState.UNLOADED else "it is not loaded"
-        unload(record, turn, self)
+        unload(record, turn, self, event.drain_s)
         return (True, text, "")
 
     def _close(self, drain_s: float, turn: Turn) -> None:

@@ -45,6 +45,10 @@ class WeightsStore(Protocol):
         """Return the weights, fetched first where need be; raises HelexaError or OSError."""
         ...
 
+    async def held(self, source: str, *, folder_allowed: bool = False) -> FoundWeights | None:
+        """Return the weights if they are here and known to be right, else None; fetch nothing."""
+        ...
+
 
 class RunningProcess(Protocol):
     """An engine process; `process.spawn.EngineProcess` is one."""
