@@ -7,7 +7,7 @@ run(config)     sockets are bound first, all of them, so that a port in use stop
 import secrets
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from helexa import __version__
@@ -23,6 +23,7 @@ from helexa.cortex.control_plane.join_gate import JoinGate
 from helexa.cortex.control_plane.links import Links
 from helexa.cortex.control_plane.loop import ControlLoop
 from helexa.cortex.control_plane.memory import MemoryKeeper
+from helexa.cortex.control_plane.provisioners import provisioner_of
 from helexa.cortex.control_plane.server import ConnectionLimits, ControlServer
 from helexa.cortex.control_plane.spec_desk import SpecDesk
 from helexa.cortex.gateway.app import Door, Gateway
@@ -148,7 +149,7 @@ def _assemble(
     links = Links()
     plane_logger = logging.get("control_plane")
     loop = ControlLoop(
-        policy_of(config),
+        replace(policy_of(config), strategy=provisioner_of(config.provisioning.strategy)),
         command_prefix=cortex_id,
         monotonic=clock.monotonic,
         metrics=metrics,

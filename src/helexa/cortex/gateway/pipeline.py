@@ -16,12 +16,13 @@ from helexa.cortex.gateway.decisions import Decisions
 from helexa.cortex.gateway.edge.exchange import Exchange
 from helexa.cortex.gateway.headers import refusal_answer
 from helexa.cortex.gateway.inflight import Inflight
+from helexa.cortex.gateway.loading import load_comment, still_loading
 from helexa.cortex.gateway.metering import Outcome, Record, outcome_of
 from helexa.cortex.gateway.rate_limit import UNLIMITED
-from helexa.cortex.gateway.relay import AnswerHead, Relay
+from helexa.cortex.gateway.relay import KEEPALIVE, AnswerHead, Relay
 from helexa.cortex.orchestrator.events import ModelWanted, RequestOutcome
 from helexa.cortex.orchestrator.scheduler import RoutingRequest, find_model, route
-from helexa.cortex.orchestrator.snapshot import FleetSnapshot, Replica
+from helexa.cortex.orchestrator.snapshot import FleetSnapshot, ModelView, Replica
 from helexa.protocol.dialects import openai
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.ids import ModelId, NeuronId
@@ -109,11 +110,10 @@ class Pipeline:
     def waiting(self) -> dict[ModelId, int]:
         """Return how many requests of each model have no replica yet."""
         counts: dict[ModelId, int] = {}
-        snapshot = self._snapshot()
         for relay in self._live:
             if relay.replica is None and not relay.over:
-                model = find_model(_asked_of(relay), snapshot)
-                if not isinstance(model, Refusal):
+                model = self._model_of(relay)
+                if model is not None:
                     counts[model.config.id] = counts.get(model.config.id, 0) + 1
         return counts
 
@@ -222,10 +222,9 @@ class Pipeline:
                 because = f"{len(self._held)} requests wait for models already"
                 relay.fail(Refusal(ErrorCode.RATE_LIMIT_EXCEEDED, because))
                 return
-            request = _asked_of(relay)
-            model = find_model(request, self._snapshot())
-            if not isinstance(model, Refusal):
-                self._report(ModelWanted(model.config.id, cause=request.request_id))
+            model = self._model_of(relay)
+            if model is not None:
+                self._report(ModelWanted(model.config.id, cause=relay.exchange.request_id))
             relay.held_until_s = relay.started_s + limit_s
             self._held[relay] = None
 
@@ -245,9 +244,16 @@ class Pipeline:
         """A request waited for its model as long as is allowed."""
         self._held.pop(relay, None)
         relay.held_until_s = None
-        waited_s = self.settings.hold_for_load_s
-        because = f"the model is still loading after {waited_s:g} s; try again later"
-        relay.fail(Refusal(ErrorCode.MODEL_LOADING, because))
+        relay.fail(still_loading(self._model_of(relay), self.settings.hold_for_load_s, self.now()))
+
+    def comment_for(self, relay: Relay) -> bytes:
+        """Return the comment that keeps a silent stream alive: how far its model is, or nothing."""
+        model = self._model_of(relay) if relay.held_until_s is not None else None
+        return KEEPALIVE if model is None else load_comment(model, self.now())
+
+    def _model_of(self, relay: Relay) -> ModelView | None:
+        model = find_model(_asked_of(relay), self._snapshot())
+        return None if isinstance(model, Refusal) else model
 
     # ── the way out ───────────────────────────────────────────────────────────────────────────
 
