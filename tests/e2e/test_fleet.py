@@ -65,7 +65,7 @@ async def whole_fleet(stack: Stack) -> list[str]:
 
 
 async def test_requests_go_to_every_replica_of_their_model(stack: Stack) -> None:
-    """R2.38, R2.41: each to a neuron that can, and to the one that has the least to do."""
+    """R2.1, R2.38, R2.41: each to a neuron that can, and to the one that has the least to do."""
     serving = await whole_fleet(stack)
     async with streams(stack) as them:
         ids = them.start("parrot", 60, 48)
@@ -96,6 +96,7 @@ async def test_what_was_decided_is_explained_on_the_command_line(stack: Stack) -
 
 
 async def test_a_drain_under_load_moves_the_model_and_fails_no_request(stack: Stack) -> None:
+    """R2.5, R2.39."""
     serving = await whole_fleet(stack)
     (spare,) = set(ECHOES) - set(serving)
     leaving = serving[0]
