@@ -40,6 +40,11 @@ class Verdict:
     would_help: str = ""
     """Who would have to leave for it to fit, and what keeps them."""
 
+    @property
+    def rank(self) -> tuple[bool, bool, bool, int]:
+        """Return what neurons are sorted by that fit: the smallest is the best."""
+        return bool(self.evicts), not self.apart, not self.known, -self.free_bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:
@@ -102,13 +107,7 @@ def place(
     verdicts = [_judge(model, digest, n, board, newcomer, ever=ever) for n in neurons]
     best = min(
         (v for v in verdicts if v.fits),
-        key=lambda v: (
-            bool(v.evicts),
-            not v.apart,
-            not v.known,
-            -v.free_bytes,
-            _mixed(model.config.id, v.neuron_id),
-        ),
+        key=lambda v: (v.rank, _mixed(model.config.id, v.neuron_id)),
         default=None,
     )
     return Placement(
