@@ -389,8 +389,7 @@ class Request(StreamHandler):
         )
 
     def _pace(self, usage: Usage | None) -> float | None:
-        # Only a stream shows when the engine began to write.
-        first_ms = self._first_token_ms if self.head.stream else None
+        first_ms = self._first_token_ms if self.head.stream else None  # only a stream shows it
         return writing_pace(usage, first_ms, self._elapsed_s())
 
     def _elapsed_s(self) -> float:
