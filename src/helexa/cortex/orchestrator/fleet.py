@@ -10,7 +10,7 @@ this cortex asked for is kept beside it, and never instead of it.
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from helexa.cortex.orchestrator import events as ev
 from helexa.cortex.orchestrator.commands import (
@@ -39,9 +39,10 @@ from helexa.cortex.orchestrator.liveness import (
 )
 from helexa.cortex.orchestrator.neurons import Neuron, surplus_of
 from helexa.cortex.orchestrator.policy import FleetPolicy
+from helexa.cortex.orchestrator.remembered import DemandMemory
 from helexa.cortex.orchestrator.snapshot import EMPTY, FleetSnapshot, Instance, frozen
 from helexa.cortex.orchestrator.views import model_views, names_of
-from helexa.cortex.orchestrator.wishes import Wishes
+from helexa.cortex.orchestrator.wishes import Wish, Wishes
 from helexa.protocol.control import LoadModel
 from helexa.protocol.ids import CommandId, ModelId, NeuronId
 from helexa.protocol.join import CLOSE_NODE_ID_TAKEN
@@ -64,7 +65,7 @@ class FleetState:
         self._issued = 0
         self._version = 0
         self._neurons: dict[NeuronId, Neuron] = {}
-        self._wishes = Wishes(preload=policy.preload)
+        self._wishes = Wishes(policy)
         self._commands: list[Command] = []
         self._changed = True
         self._last = EMPTY
@@ -80,8 +81,8 @@ class FleetState:
             ev.NeuronLeaving: self._leaving,
             ev.NeuronGone: self._gone,
             ev.NeuronRestored: self._restored,
-            ev.DesiredChanged: self._desired_changed,
-            ev.ModelWanted: self._wanted,
+            ev.NeuronMarked: self._marked,
+            **dict.fromkeys(get_args(Wish), self._wish),
             ev.RequestOutcome: self._request_outcome,
             ev.Tick: self._tick,
         }
@@ -101,12 +102,12 @@ class FleetState:
             self._issued += 1
             command_id = CommandId(f"{self._prefix}-{self._issued}")
             instance = neuron.instances.get(provision.model_id, _ABSENT)
-            instance = issued(
-                instance, command_id, provision.command, now, self._policy.command_timeout_s
-            )
-            if isinstance(provision.command, LoadModel):
-                owned = provision.model_id in self._wishes.configured
-                instance = replace(instance, owned=instance.owned or owned)
+            timeout_s = self._policy.command_timeout_s
+            newcomer = provision.makes_room_for
+            instance = issued(instance, command_id, provision.command, now, timeout_s, newcomer)
+            loads = isinstance(provision.command, LoadModel)
+            if loads and provision.model_id in self._wishes.configured:
+                instance = replace(instance, owned=True)
             neuron.put(provision.model_id, instance)
             self._changed = True
             out.append(replace(provision, command_id=command_id, connection=neuron.connection))
@@ -119,8 +120,10 @@ class FleetState:
         self._changed = False
         self._version += 1
         neurons = {key: neuron.view() for key, neuron in self._neurons.items()}
-        desired = self._wishes.desired(self._neurons.values(), self._last.models)
-        models = model_views(self._wishes.configured, desired, neurons, now)
+        self._wishes.resize(self._last.models, neurons, now)
+        desired = self._wishes.desired(self._last.models)
+        outlook = self._wishes.outlook(now)
+        models = model_views(desired, neurons, outlook, now)
         self._last = FleetSnapshot(
             version=self._version,
             taken_s=now,
@@ -129,8 +132,13 @@ class FleetState:
             neurons=frozen(neurons),
             default_models=self._policy.default_models,
             desired=frozen(desired),
+            outlook=outlook,
         )
         return self._last
+
+    def memory(self, now: float, wall_s: float) -> DemandMemory:
+        """Return what was learned, as it is kept over a restart; `wall_s` is Unix time."""
+        return self._wishes.memory(now, wall_s)
 
     def next_deadline_s(self) -> float | None:
         """Return when silence would next change a neuron's state."""
@@ -182,9 +190,8 @@ class FleetState:
             self._remark("neuron_heard_again", "info", neuron.descriptor.id)
 
     def _fits_state(self, neuron: Neuron, now: float) -> bool:
-        silence_s = now - neuron.heard_s
-        state = state_after_silence(neuron.state, silence_s, self._policy.liveness)
-        return state is NeuronState.CONNECTED
+        silence_s, policy = now - neuron.heard_s, self._policy.liveness
+        return state_after_silence(neuron.state, silence_s, policy) is NeuronState.CONNECTED
 
     def _leaving(self, event: ev.NeuronLeaving, now: float) -> None:
         neuron = self._current(event.neuron_id, event.connection)
@@ -212,11 +219,17 @@ class FleetState:
         self._report_all(neuron, event.models, now, fresh=True)
         self._changed = True
 
+    def _marked(self, event: ev.NeuronMarked, _now: float) -> None:
+        neuron = self._neurons.get(event.neuron_id)
+        if neuron is not None and (mark := neuron.mark(event)):
+            self._changed = True
+            self._remark(f"neuron_{mark}", "info", event.neuron_id, because=event.cause)
+
     def _tick(self, _event: ev.Tick, now: float) -> None:
         liveness = self._policy.liveness
         for neuron_id, neuron in list(self._neurons.items()):
             if neuron.state not in PRESENT:
-                if now - neuron.since_s >= liveness.forgotten_after_s:
+                if neuron.is_forgotten(now, liveness.forgotten_after_s):
                     del self._neurons[neuron_id]
                     self._changed = True
                     self._remark("neuron_forgotten", "info", neuron_id)
@@ -232,17 +245,9 @@ class FleetState:
             for model_id, instance in list(neuron.instances.items()):
                 self._put(neuron, model_id, expired(instance, now))
         # Waits after failures end by time alone, and what is shown of them is as of a moment.
-        if self._wishes.expires(now) or self._waits():
+        waits = any(n.waits(self._last.taken_s) for n in self._neurons.values())
+        if self._wishes.tick(self._last.models, self._last.neurons, now) or waits:
             self._changed = True
-
-    def _waits(self) -> bool:
-        held_back = any(
-            i.not_before_s > self._last.taken_s
-            for n in self._neurons.values()
-            for i in n.instances.values()
-        )
-        gone = any(n.state not in PRESENT and n.instances for n in self._neurons.values())
-        return held_back or gone
 
     # ── reports ───────────────────────────────────────────────────────────────────────────────
 
@@ -314,8 +319,9 @@ class FleetState:
             level = "warning" if status.state is ModelState.FAILED else "info"
             event = f"model_{status.state}"
             self._remark(event, level, neuron_id, status.model_id, status.because)
-        if status.state is ModelState.LOADED:
-            self._wishes.satisfied(status.model_id)
+        after = neuron.instances[status.model_id]
+        if not neuron.draining:
+            self._wishes.changed(neuron.capabilities.hardware, before, after, now)
 
     # ── commands ──────────────────────────────────────────────────────────────────────────────
 
@@ -346,12 +352,8 @@ class FleetState:
 
     # ── wishes ────────────────────────────────────────────────────────────────────────────────
 
-    def _desired_changed(self, event: ev.DesiredChanged, _now: float) -> None:
-        self._wishes.configure(event)
-        self._changed = True
-
-    def _wanted(self, event: ev.ModelWanted, now: float) -> None:
-        if event.model_id in self._last.models and self._wishes.want(event, now):
+    def _wish(self, event: Wish, now: float) -> None:
+        if self._wishes.take(event, now, self._last.models):
             self._changed = True
 
     def _request_outcome(self, event: ev.RequestOutcome, now: float) -> None:

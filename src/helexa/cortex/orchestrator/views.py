@@ -1,16 +1,20 @@
 """From neurons and wishes to what each model looks like across the fleet. Pure."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
+from helexa.cortex.orchestrator.board import Board, holds
+from helexa.cortex.orchestrator.demand import hardware_key
+from helexa.cortex.orchestrator.draining import is_relieved
 from helexa.cortex.orchestrator.liveness import NeuronState
-from helexa.cortex.orchestrator.placement import Placement, booked_bytes, needs_of_models, place
-from helexa.cortex.orchestrator.provisioner import holds
+from helexa.cortex.orchestrator.placement import Placement, place
 from helexa.cortex.orchestrator.snapshot import (
     DesiredModel,
     Instance,
     ModelView,
     NeuronView,
+    Outlook,
     Replica,
     frozen,
 )
@@ -24,13 +28,15 @@ _UNKNOWN = ModelCapability()
 
 
 def model_views(
-    configured: Mapping[ModelId, DesiredModel],
     desired: Mapping[ModelId, DesiredModel],
     neurons: Mapping[NeuronId, NeuronView],
+    outlook: Outlook,
     now: float,
 ) -> dict[str, ModelView]:
     """Return every model that is wanted, or known to a neuron with its config, by id."""
-    configs: dict[ModelId, ModelConfig] = {key: d.config for key, d in configured.items()}
+    configs: dict[ModelId, ModelConfig] = {
+        key: d.config for key, d in desired.items() if not d.demanded
+    }
     where: dict[ModelId, list[tuple[NeuronView, Instance]]] = {key: [] for key in configs}
     for neuron in neurons.values():
         for model_id, instance in neuron.instances.items():
@@ -40,9 +46,9 @@ def model_views(
             if model_id not in configs and status.config is not None:
                 configs[model_id] = status.config
             where.setdefault(model_id, []).append((neuron, instance))
-    plan = _Plan(list(neurons.values()), now)
+    plan = _Plan(neurons, desired, outlook, now)
     return {
-        model_id: _view(config, configured, desired, where.get(model_id, []), plan)
+        model_id: _view(config, desired.get(model_id), where.get(model_id, []), plan)
         for model_id, config in configs.items()
     }
 
@@ -61,33 +67,45 @@ def names_of(models: Mapping[str, ModelView]) -> dict[str, ModelId]:
 class _Plan:
     """Where models could go; worked out only for a model that needs it."""
 
-    def __init__(self, neurons: list[NeuronView], now: float) -> None:
+    def __init__(
+        self,
+        neurons: Mapping[NeuronId, NeuronView],
+        desired: Mapping[ModelId, DesiredModel],
+        outlook: Outlook,
+        now: float,
+    ) -> None:
         self.now = now
-        self.neurons = sorted(neurons, key=lambda n: n.descriptor.id)
-        self._needs: dict[ModelId, int] | None = None
-        self._booked: dict[NeuronId, int] = {}
+        self.desired = desired
+        self.outlook = outlook
+        self.neurons = [neurons[key] for key in sorted(neurons)]
+        self._board: Board | None = None
+
+    @property
+    def board(self) -> Board:
+        if self._board is None:
+            self._board = Board(self.neurons, self.desired, self.outlook, self.now)
+        return self._board
 
     def place(self, config: ModelConfig) -> Placement:
-        if self._needs is None:
-            self._needs = needs_of_models(self.neurons)
-            self._booked = {n.descriptor.id: booked_bytes(n, self._needs) for n in self.neurons}
-        return place(config, self.neurons, self._booked, self._needs, self.now)
+        model = self.desired.get(config.id) or DesiredModel(config, config.digest())
+        return place(model, self.board, ever=True)
 
 
 def _view(
     config: ModelConfig,
-    configured: Mapping[ModelId, DesiredModel],
-    desired: Mapping[ModelId, DesiredModel],
+    wanted: DesiredModel | None,
     where: list[tuple[NeuronView, Instance]],
     plan: _Plan,
 ) -> ModelView:
-    model_id = config.id
+    moves = any(neuron.draining for neuron, _ in where)
+    relieved = moves and is_relieved(wanted, config.id, plan.neurons)
     replicas = tuple(
-        _replica(neuron, instance)
+        _replica(neuron, instance, cordoned=neuron.draining and relieved)
         for neuron, instance in where
         if neuron.state in _ROUTABLE and instance.state is ModelState.LOADED
     )
-    wanted = configured.get(model_id) or desired.get(model_id)
+    if all(replica.cordoned for replica in replicas):
+        replicas = ()  # what serves it is on its way out: to callers it is not loaded
     view = ModelView(
         config=config,
         replicas=replicas,
@@ -100,6 +118,8 @@ def _view(
             for n, i in where
             if n.connected and i.state in {ModelState.LOADED, ModelState.LOADING}
         ),
+        wanted=wanted.replicas if wanted is not None else 0,
+        pinned=wanted is not None and wanted.rules.pinned,
     )
     if replicas:
         return view
@@ -125,20 +145,36 @@ def _without_replicas(
         elif not loadable:
             because = placement.because()
         else:
-            because = "it is not loaded"
-    return ModelView(
-        config=view.config,
-        states=view.states,
-        capability=view.capability,
-        desired=view.desired,
-        outdated=view.outdated,
+            because = "an operator unloaded it" if _set_aside(view, plan) else "it is not loaded"
+    return replace(
+        view,
         loading=loading,
+        ready_at_s=_ready_at_s(view.config, where, plan),
         progress=progress,
         because=because,
         unplaceable=unplaceable,
         loadable=loadable,
         next_attempt_s=next_attempt_s,
     )
+
+
+def _set_aside(view: ModelView, plan: _Plan) -> bool:
+    desired = plan.desired.get(view.config.id)
+    return desired is not None and desired.set_aside
+
+
+def _ready_at_s(
+    config: ModelConfig, where: list[tuple[NeuronView, Instance]], plan: _Plan
+) -> float | None:
+    """Return when a load under way should be done, by what such loads took before."""
+    times = []
+    for neuron, instance in where:
+        if instance.state is ModelState.LOADING and neuron.connected:
+            hardware = hardware_key(neuron.capabilities.hardware)
+            takes_s = plan.outlook.learned.load_time_s(config.id, config.engine, hardware)
+            if takes_s is not None:
+                times.append(instance.since_s + takes_s)
+    return min(times, default=None)
 
 
 HOPELESS_FROM: Final = 2
@@ -163,10 +199,14 @@ def _loading(model_id: ModelId, plan: _Plan) -> tuple[bool, str, float | None]:
             found = True, f"recovering on {name}: {why}" if why else f"recovering on {name}", None
         elif pending is not None and not isinstance(pending.command, UnloadModel):
             found = True, f"{name} was told to load it", None
+    if not found[0]:
+        for neuron_id in sorted(plan.board.promised.get(model_id, ())):
+            if plan.board.neuron(neuron_id).connected:
+                return True, f"other models make room for it on {neuron_id}", None
     return found
 
 
-def _replica(neuron: NeuronView, instance: Instance) -> Replica:
+def _replica(neuron: NeuronView, instance: Instance, *, cordoned: bool) -> Replica:
     status = instance.status
     assert status is not None
     return Replica(
@@ -178,6 +218,7 @@ def _replica(neuron: NeuronView, instance: Instance) -> Replica:
         # that could not be saved, keeps nobody from using the models that run.
         healthy=instance.shunned_until_s == 0.0,
         suspect=neuron.suspect,
+        cordoned=cordoned,
         active_requests=status.active_requests,
     )
 
