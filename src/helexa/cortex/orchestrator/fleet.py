@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from helexa.cortex.orchestrator import events as ev
+from helexa.cortex.orchestrator.circuit import CircuitState
 from helexa.cortex.orchestrator.commands import (
     AcceptNeuron,
     CloseConnection,
@@ -25,7 +26,7 @@ from helexa.cortex.orchestrator.instances import (
     expired,
     issued,
     reported,
-    request_ended,
+    requests_ended,
     undelivered,
 )
 from helexa.cortex.orchestrator.liveness import (
@@ -359,10 +360,14 @@ class FleetState:
         instance = neuron.instances.get(event.model_id) if neuron is not None else None
         if neuron is None or instance is None:
             return
-        after = request_ended(instance, ok=event.ok, now=now)
-        if after.shunned_until_s > now and instance.shunned_until_s <= now:
-            because = f"{after.request_failures} requests in a row failed"
-            self._remark("replica_shunned", "warning", event.neuron_id, event.model_id, because)
+        after = requests_ended(instance, ok=event.ok, count=event.count, now=now)
+        state = after.circuit.state
+        if state is not instance.circuit.state:
+            level = "warning" if state is CircuitState.OPEN else "info"
+            because = f"{after.circuit.ratio():.0%} of its requests failed of late"
+            self._remark(
+                f"circuit_{state}", level, event.neuron_id, event.model_id, because
+            )
         self._put(neuron, event.model_id, after)
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────

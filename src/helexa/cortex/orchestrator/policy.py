@@ -18,10 +18,6 @@ OWN_RETRY_MARGIN_S: Final = 15.0
 """Past a neuron's own time for a retry, cortex waits this long before it acts itself."""
 DEMAND_S: Final = 300.0
 """A model that was asked for and could not be loaded is given up after this time."""
-REQUEST_FAILURES_MAX: Final = 3
-"""This many failed requests in a row take a replica out of routing."""
-SHUNNED_S: Final = 10.0
-"""For this long; after it, one more failure takes it out again."""
 
 
 @dataclass(frozen=True, slots=True)

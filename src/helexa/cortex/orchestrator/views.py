@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from helexa.cortex.orchestrator.circuit import CircuitState, restricted_of
 from helexa.cortex.orchestrator.liveness import NeuronState
 from helexa.cortex.orchestrator.placement import Placement, booked_bytes, needs_of_models, place
 from helexa.cortex.orchestrator.provisioner import holds
@@ -82,10 +83,15 @@ def _view(
     plan: _Plan,
 ) -> ModelView:
     model_id = config.id
-    replicas = tuple(
-        _replica(neuron, instance)
+    loaded = [
+        (neuron, instance)
         for neuron, instance in where
         if neuron.state in _ROUTABLE and instance.state is ModelState.LOADED
+    ]
+    restricted = restricted_of([instance.circuit for _, instance in loaded])
+    replicas = tuple(
+        _replica(neuron, instance, restricted=place in restricted)
+        for place, (neuron, instance) in enumerate(loaded)
     )
     wanted = configured.get(model_id) or desired.get(model_id)
     view = ModelView(
@@ -166,9 +172,10 @@ def _loading(model_id: ModelId, plan: _Plan) -> tuple[bool, str, float | None]:
     return found
 
 
-def _replica(neuron: NeuronView, instance: Instance) -> Replica:
+def _replica(neuron: NeuronView, instance: Instance, *, restricted: bool) -> Replica:
     status = instance.status
     assert status is not None
+    circuit = instance.circuit.state
     return Replica(
         model_id=status.model_id,
         neuron_id=neuron.descriptor.id,
@@ -176,9 +183,12 @@ def _replica(neuron: NeuronView, instance: Instance) -> Replica:
         capability=status.capability or _UNKNOWN,
         # A neuron's problems are not a replica's: another model that failed there, or a state
         # that could not be saved, keeps nobody from using the models that run.
-        healthy=instance.shunned_until_s == 0.0,
+        healthy=not (restricted and circuit is CircuitState.OPEN),
+        probing=restricted and circuit is CircuitState.HALF_OPEN,
         suspect=neuron.suspect,
         active_requests=status.active_requests,
+        waiting_requests=status.waiting_requests,
+        circuit=circuit,
     )
 
 
