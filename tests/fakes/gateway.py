@@ -16,6 +16,7 @@ from helexa.cortex.gateway.pipeline import Pipeline, Seams
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, ModelView, NeuronView, Replica
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.inference import OpenHead, Reset, ResponseHead, Trailer, Usage
+from helexa.protocol.model import ModelCapability
 from helexa.protocol.neuron import NeuronDescriptor, NeuronHealth, NeuronLoad
 from helexa.protocol.ports import Authenticator
 from helexa.protocol.tunnel import Stream, StreamHandler, Tunnel
@@ -255,15 +256,17 @@ class World:
         self.carry()
 
 
-def snapshot_of(*neurons: str, loading: bool = False, known: bool = True) -> FleetSnapshot:
+def snapshot_of(
+    *neurons: str, loading: bool = False, known: bool = True, capability: ModelCapability = CHAT
+) -> FleetSnapshot:
     """A fleet with model `m` (alias `alias`) on each of the neurons."""
     config = model("m", aliases=("alias",))
     replicas = tuple(
-        Replica(model_id=config.id, neuron_id=NeuronId(name), epoch=1, capability=CHAT)
+        Replica(model_id=config.id, neuron_id=NeuronId(name), epoch=1, capability=capability)
         for name in neurons
     )
     view = ModelView(
-        config=config, replicas=replicas, loading=loading, capability=CHAT,
+        config=config, replicas=replicas, loading=loading, capability=capability,
         because="" if replicas else "no neuron is connected",
     )  # fmt: skip
     names = {"m": ModelId("m"), "alias": ModelId("m")} if known else {}

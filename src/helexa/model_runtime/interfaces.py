@@ -112,6 +112,7 @@ class WeightsSummary:
     is_embedder: bool
     """The model produces vectors, not text (an encoder such as BERT, or a pooling type is set)."""
     chat_template: str = ""
+    """All that the file has, one after the other."""
     vocabulary_size: int = 0
     parameters: int = 0
     feed_forward_width: int = 0

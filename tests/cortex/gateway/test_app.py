@@ -7,27 +7,43 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
-import structlog
 
 from helexa.cortex.gateway.app import Door, Gateway
 from helexa.cortex.gateway.auth import OpenDoor
 from helexa.cortex.gateway.edge.limits import Limits
+from helexa.cortex.gateway.metering import BECAUSE_CHARS_MAX
+from helexa.cortex.gateway.observe import LINES_PER_SECOND
 from helexa.cortex.gateway.pipeline import Seams
+from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.tunnel import Stream, StreamHandler
-from helexa.util.clock import SystemClock
+from helexa.util.clock import Clock, SystemClock
 from helexa.util.metrics import PrometheusMetrics
 from tests.fakes.gateway import CHUNK, DONE, FakeNeuron, Settings, snapshot_of
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
 
 
+class Lines:
+    """A log of warnings, and of nothing else."""
+
+    def __init__(self) -> None:
+        self.warnings: list[dict[str, object]] = []
+
+    def warning(self, event: str, **fields: object) -> None:
+        self.warnings.append({"event": event, **fields})
+
+    def error(self, event: str, **fields: object) -> None:
+        raise AssertionError(event, fields)
+
+
 class House:
     """A served gateway and its one neuron, which answers when told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
         self.neuron = FakeNeuron("n1")
         self.faulty = False
-        clock = SystemClock()
+        self.log = Lines()
+        clock = clock or SystemClock()
         seams = Seams(
             snapshot=lambda: snapshot_of("n1"),
             report=lambda _event: None,
@@ -41,7 +57,7 @@ class House:
             Settings(),
             Door(Limits(), PrometheusMetrics(), ("https://chat.example.org",)),
             clock=clock,
-            logger=structlog.get_logger(),
+            logger=self.log,
         )
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
@@ -104,6 +120,33 @@ async def test_errors_come_in_the_envelope_with_their_headers(
     ) as answer:
         assert answer.status == 400
         assert answer.headers["access-control-allow-origin"] == "https://chat.example.org"
+
+
+async def test_what_is_refused_unread_leaves_a_warning_with_its_reason(
+    house: House, client: aiohttp.ClientSession
+) -> None:
+    """Lesson 3: a body of a wrong type never reaches a handler, and must be found all the same."""
+    plain = {"content-type": "text/plain"}
+    async with client.post(f"{house.url}/v1/chat/completions", data=b"x", headers=plain) as answer:
+        assert answer.status == 415
+    (told,) = house.log.warnings
+    assert (told["code"], told["status"]) == ("unsupported_media_type", 415)
+    assert "text/plain" in str(told["because"])
+
+
+class Still(SystemClock):
+    """It is always the same moment."""
+
+    monotonic = staticmethod(lambda: 5.0)
+
+
+def test_a_flood_of_refusals_does_not_fill_the_log() -> None:
+    house = House(Still())
+    house.socket.close()
+    for _ in range(LINES_PER_SECOND + 50):
+        house.gateway._refuse(None, Refusal(ErrorCode.BAD_REQUEST, "x" * 5000))
+    assert len(house.log.warnings) == LINES_PER_SECOND
+    assert len(str(house.log.warnings[0]["because"])) == BECAUSE_CHARS_MAX
 
 
 async def test_a_bug_costs_one_request_and_leaks_nothing(

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from types import MappingProxyType
 
+import msgspec
 import pytest
 
 from helexa.cortex.gateway.auth import StaticKeys
@@ -12,6 +13,7 @@ from helexa.cortex.orchestrator.events import ModelWanted, RequestOutcome
 from helexa.protocol.ids import ModelId
 from helexa.protocol.inference import Usage
 from helexa.protocol.workload import Operation, WorkloadClass
+from tests.fakes.fleet import CHAT
 from tests.fakes.gateway import CHUNK, DONE, World, snapshot_of
 
 ANSWER = b'{"choices":[{"message":{"content":"hi"}}]}'
@@ -80,6 +82,7 @@ def test_what_cannot_be_served_is_refused_before_any_neuron(
     assert (caller.status, caller.error["code"]) == (status, code)
     assert not any(neuron.jobs for neuron in world.neurons.values())
     assert [record.code for record in world.records] == [code]
+    assert world.records[0].because == caller.error["message"]
 
 
 def test_a_prompt_clearly_over_every_window_is_refused_before_any_neuron() -> None:
@@ -89,6 +92,17 @@ def test_a_prompt_clearly_over_every_window_is_refused_before_any_neuron() -> No
     assert (caller.status, caller.error["code"]) == (400, "context_length_exceeded")
     assert not world.neurons["n1"].jobs
     _, _ = world.ask(messages=[{"role": "user", "content": "x" * 16 * 4096}])
+    assert len(world.neurons["n1"].jobs) == 1
+
+
+def test_tools_for_a_model_without_are_refused_before_any_neuron() -> None:
+    """Lesson 8: a clear error, never a prompt that lost its tools."""
+    world = World("n1")
+    world.snapshot = snapshot_of("n1", capability=msgspec.structs.replace(CHAT, tools=False))
+    _, caller = world.ask(tools=[{"type": "function", "function": {"name": "f"}}])
+    assert (caller.status, caller.error["param"]) == (400, "tools")
+    assert not world.neurons["n1"].jobs
+    world.ask()
     assert len(world.neurons["n1"].jobs) == 1
 
 

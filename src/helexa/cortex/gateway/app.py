@@ -11,7 +11,8 @@ from helexa.cortex.gateway.edge.exchange import Exchange
 from helexa.cortex.gateway.edge.limits import Limits as EdgeLimits
 from helexa.cortex.gateway.edge.server import EdgeServer
 from helexa.cortex.gateway.headers import refusal_answer
-from helexa.cortex.gateway.observe import LoadGauges
+from helexa.cortex.gateway.metering import BECAUSE_CHARS_MAX, LineBudget
+from helexa.cortex.gateway.observe import LINES_PER_SECOND, LoadGauges
 from helexa.cortex.gateway.pipeline import Limits, Pipeline, Seams
 from helexa.cortex.gateway.routes import OPERATIONS, Facts, Routes
 from helexa.protocol.errors import ErrorCode, Refusal
@@ -51,6 +52,7 @@ class Gateway:
         self._logger = logger
         self._gauges = LoadGauges(door.metrics if door.metrics is not None else NoMetrics())
         self._clock = clock
+        self._lines = LineBudget(LINES_PER_SECOND)
         facts = Facts(
             seams.snapshot,
             lambda: self.pipeline.draining,
@@ -119,13 +121,16 @@ class Gateway:
             lines += b"allow: " + self._routes.allowed(exchange.path) + b"\r\n"
         if exchange is not None:
             lines += self._routes.cors_lines(exchange)
-        self._logger.info(
-            "refused",
-            code=refusal.code.value,
-            status=status,
-            because=refusal.because,
-            request_id=exchange.request_id if exchange else "",
-        )
+        if self._lines.allows(self._clock.monotonic()):
+            held_back = self._lines.take_suppressed()
+            self._logger.warning(
+                "refused",
+                code=refusal.code.value,
+                status=status,
+                because=refusal.because[:BECAUSE_CHARS_MAX],
+                request_id=exchange.request_id if exchange else "",
+                **({"lines_suppressed": held_back} if held_back else {}),
+            )
         return status, lines, body
 
     # ── time ──────────────────────────────────────────────────────────────────────────────────

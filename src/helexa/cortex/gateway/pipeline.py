@@ -283,6 +283,7 @@ class Pipeline:
                 relay.bytes_out,
                 relay.trailer,
                 relay.attempts,
+                relay.because,
             )
         )
 
@@ -304,6 +305,7 @@ class Pipeline:
                 bytes_out=0,
                 trailer=None,
                 attempts=0,
+                because=refusal.because,
             )
         )
         status, lines, body = refusal_answer(refusal, exchange.request_id)
@@ -336,4 +338,6 @@ def _asked_of(relay: Relay) -> RoutingRequest:
         operation=relay.head.operation,
         excluded=relay.excluded,
         prompt_tokens_min=relay.head.prompt_tokens_min,
+        tools=relay.head.tools,
+        json_schema=relay.head.json_schema,
     )

@@ -55,6 +55,7 @@ class Relay:
         "_pipeline",
         "_response",
         "attempts",
+        "because",
         "bytes_out",
         "code",
         "exchange",
@@ -105,6 +106,7 @@ class Relay:
         self.outcome = Outcome.OK
         self.status = 0
         self.code = ""
+        self.because = ""
         self.trailer: Trailer | None = None
         self.bytes_out = 0
         self._response: ResponseHead | None = None
@@ -290,6 +292,7 @@ class Relay:
         if self.over:
             return
         self.code = refusal.code.value
+        self.because = refusal.because
         request_id = self.exchange.request_id
         if self._committed:
             self._conclude(outcome_of(refusal))

@@ -172,6 +172,8 @@ class Echo:
             seats=options.integer("parallel") or SEATS_DEFAULT,
             memory_bytes=MEMORY_BYTES,
             embedding_dimensions=DIMENSIONS,
+            tools=False,
+            json_schema=False,
             resume=True,
             tokens_per_second=options.number("tokens_per_second") or None,
         )

@@ -82,9 +82,13 @@ _OPTIONS: Final = (
     OptionSpec(name="chat", kind="bool", default=True, text="The model answers chats."),
     OptionSpec(name="completions", kind="bool", default=True, text="It completes plain text."),
     OptionSpec(name="embeddings", kind="bool", default=False, text="It makes vectors."),
-    OptionSpec(name="tools", kind="bool", default=False, text="It calls tools."),
+    OptionSpec(name="tools", kind="bool", text="It calls tools (default: not known, so tried)."),
     OptionSpec(name="vision", kind="bool", default=False, text="It sees images."),
-    OptionSpec(name="json_schema", kind="bool", default=False, text="It keeps to JSON schemas."),
+    OptionSpec(
+        name="json_schema",
+        kind="bool",
+        text="It keeps to JSON schemas (default: not known, so tried).",
+    ),
     OptionSpec(
         name="ask_usage",
         kind="bool",
@@ -152,9 +156,9 @@ class OpenAi:
             context_tokens=options.integer("context_tokens"),
             seats=options.integer("parallel") or SEATS_DEFAULT,
             embedding_dimensions=options.integer("embedding_dimensions"),
-            tools=options.flag("tools"),
+            tools=options.known_flag("tools"),
             vision=options.flag("vision"),
-            json_schema=options.flag("json_schema"),
+            json_schema=options.known_flag("json_schema"),
         )
 
     def probe(self, config: ModelConfig, capability: ModelCapability) -> Probe:
