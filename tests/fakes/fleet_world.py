@@ -69,6 +69,9 @@ class FleetWorld:
         register = self.neurons[neuron_id].register()
         self._at(self.now + self.latency_s, lambda: self._arrive_registration(number, register))
 
+    def mark(self, neuron_id: str, *, cordoned: bool, draining: bool) -> None:
+        self._happen(ev.NeuronMarked(NeuronId(neuron_id), cordoned, draining, "test"))
+
     def cut(self, neuron_id: str) -> None:
         """The socket closes, with all that was on its way."""
         number = self.connections.pop(neuron_id, 0)

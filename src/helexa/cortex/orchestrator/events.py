@@ -116,6 +116,22 @@ class NeuronRestored:
     models: tuple[ModelStatus, ...]
     owned: frozenset[ModelId] = frozenset()
     """Models that this cortex had put there."""
+    cordoned: bool = False
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NeuronMarked:
+    """An operator set a neuron's marks, whole; both False is what every neuron begins with.
+
+    `cordoned`: no model is placed there any more. `draining`: its models move elsewhere where they
+    are needed and leave once their requests are done; it implies `cordoned`.
+    """
+
+    neuron_id: NeuronId
+    cordoned: bool
+    draining: bool
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +185,7 @@ Event = (
     | NeuronLeaving
     | NeuronGone
     | NeuronRestored
+    | NeuronMarked
     | DesiredChanged
     | ModelWanted
     | RequestOutcome

@@ -81,6 +81,7 @@ class FleetState:
             ev.NeuronLeaving: self._leaving,
             ev.NeuronGone: self._gone,
             ev.NeuronRestored: self._restored,
+            ev.NeuronMarked: self._marked,
             ev.DesiredChanged: self._desired_changed,
             ev.ModelWanted: self._wanted,
             ev.RequestOutcome: self._request_outcome,
@@ -213,11 +214,18 @@ class FleetState:
         self._report_all(neuron, event.models, now, fresh=True)
         self._changed = True
 
+    def _marked(self, event: ev.NeuronMarked, _now: float) -> None:
+        neuron = self._neurons.get(event.neuron_id)
+        mark = neuron.mark(cordoned=event.cordoned, draining=event.draining) if neuron else ""
+        if mark:
+            self._changed = True
+            self._remark(f"neuron_{mark}", "info", event.neuron_id, because=event.cause)
+
     def _tick(self, _event: ev.Tick, now: float) -> None:
         liveness = self._policy.liveness
         for neuron_id, neuron in list(self._neurons.items()):
             if neuron.state not in PRESENT:
-                if now - neuron.since_s >= liveness.forgotten_after_s:
+                if neuron.is_forgotten(now, liveness.forgotten_after_s):
                     del self._neurons[neuron_id]
                     self._changed = True
                     self._remark("neuron_forgotten", "info", neuron_id)
@@ -237,13 +245,7 @@ class FleetState:
             self._changed = True
 
     def _waits(self) -> bool:
-        held_back = any(
-            i.not_before_s > self._last.taken_s
-            for n in self._neurons.values()
-            for i in n.instances.values()
-        )
-        gone = any(n.state not in PRESENT and n.instances for n in self._neurons.values())
-        return held_back or gone
+        return any(n.waits(self._last.taken_s) for n in self._neurons.values())
 
     # ── reports ───────────────────────────────────────────────────────────────────────────────
 
@@ -315,7 +317,7 @@ class FleetState:
             level = "warning" if status.state is ModelState.FAILED else "info"
             event = f"model_{status.state}"
             self._remark(event, level, neuron_id, status.model_id, status.because)
-        if status.state is ModelState.LOADED:
+        if status.state is ModelState.LOADED and not neuron.draining:
             self._wishes.satisfied(status.model_id)
 
     # ── commands ──────────────────────────────────────────────────────────────────────────────

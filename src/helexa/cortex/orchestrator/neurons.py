@@ -36,6 +36,8 @@ class Neuron:
     answers: deque[ProvisioningResponse] = field(default_factory=lambda: deque(maxlen=ANSWERS_MAX))
     conflicts: int = 0
     faults: int = 0
+    cordoned: bool = False
+    draining: bool = False
     _view: NeuronView | None = None
 
     @classmethod
@@ -62,21 +64,48 @@ class Neuron:
             heard_s=now,
             connection=0,
             instances=instances,
+            cordoned=event.cordoned,
+            draining=event.draining,
         )
 
     def inherit(self, known: "Neuron") -> None:
-        """Keep what outlives a connection of this neuron: counters, ownership, waits.
+        """Keep what outlives a connection of this neuron: marks, counters, ownership, waits.
 
         A new process starts with a clean slate where it failed; a mere reconnect does not.
         """
         self.taken_over_s = known.taken_over_s
         self.conflicts, self.faults = known.conflicts, known.faults
+        self.cordoned, self.draining = known.cordoned, known.draining
         same_process = known.descriptor.epoch == self.descriptor.epoch
         for model_id, instance in known.instances.items():
             if same_process:
                 self.instances[model_id] = replace(instance, pending=None, known_digest="")
             elif instance.owned:
                 self.instances[model_id] = Instance(owned=True)
+
+    def mark(self, *, cordoned: bool, draining: bool) -> str:
+        """Set both marks and return them in a word; empty where nothing changes.
+
+        Who is drained is cordoned, too.
+        """
+        marks = (cordoned or draining, draining)
+        if marks == (self.cordoned, self.draining):
+            return ""
+        self.cordoned, self.draining = marks
+        self._view = None
+        return "draining" if draining else "cordoned" if cordoned else "uncordoned"
+
+    def is_forgotten(self, now: float, after_s: float) -> bool:
+        """Tell whether a neuron that left `after_s` seconds ago is to be forgotten.
+
+        One with a mark is not: it left for the repair that it was drained for.
+        """
+        return now - self.since_s >= after_s and not self.cordoned
+
+    def waits(self, since_s: float) -> bool:
+        """Tell whether time alone changes what is shown of it: waits after failures, absence."""
+        held_back = any(i.not_before_s > since_s for i in self.instances.values())
+        return held_back or (self.state not in PRESENT and bool(self.instances))
 
     def holder(self) -> Holder:
         """Return this neuron as the holder of its id."""
@@ -126,6 +155,8 @@ class Neuron:
                 answers=tuple(self.answers),
                 conflicts=self.conflicts,
                 faults=self.faults,
+                cordoned=self.cordoned,
+                draining=self.draining,
             )
         return self._view
 
@@ -134,5 +165,5 @@ def surplus_of(neurons: Mapping[NeuronId, Neuron]) -> list[NeuronId]:
     """Return who is to be forgotten, so that names made up one after another do not pile up."""
     if len(neurons) <= ABSENT_MAX:
         return []
-    absent = [(n.since_s, key) for key, n in neurons.items() if n.state not in PRESENT]
-    return [key for _, key in sorted(absent)[: max(len(absent) - ABSENT_MAX, 0)]]
+    absent = [(n.cordoned, n.since_s, k) for k, n in neurons.items() if n.state not in PRESENT]
+    return [key for _, _, key in sorted(absent)[: max(len(absent) - ABSENT_MAX, 0)]]

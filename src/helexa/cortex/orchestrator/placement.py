@@ -148,6 +148,8 @@ def _judge(
     not_before = 0.0
     if neuron.state is not NeuronState.CONNECTED:
         because = f"is {neuron.state}"
+    elif neuron.cordoned:
+        because = "is draining" if neuron.draining else "is cordoned"
     elif config.engine not in neuron.capabilities.engines:
         allowed = ", ".join(neuron.capabilities.engines) or "none"
         because = f"does not allow engine {config.engine} (allows {allowed})"

@@ -11,12 +11,14 @@ Rules
   load.
 - What is held is left alone: a model that runs with an older config keeps running.
 - A neuron that vanished counts as holding its models for REPLACE_AFTER_S.
+- A draining neuron counts as holding nothing; what is needed goes elsewhere, then leaves it.
 - Only what this cortex put somewhere, and nobody wants any more, is taken away.
 """
 
 from collections.abc import Iterator
 
 from helexa.cortex.orchestrator.commands import Provision
+from helexa.cortex.orchestrator.draining import unload_drained
 from helexa.cortex.orchestrator.liveness import NeuronState
 from helexa.cortex.orchestrator.placement import (
     booked_bytes,
@@ -57,20 +59,22 @@ def holds(neuron: NeuronView, model_id: ModelId, now: float) -> bool:
 def reconcile(snapshot: FleetSnapshot, now: float) -> list[Provision]:
     """Return the commands that bring the fleet nearer to what is desired; none when it is there."""
     neurons = [snapshot.neurons[key] for key in sorted(snapshot.neurons)]
+    staying = [n for n in neurons if not n.draining]
     needs = needs_of_models(neurons)
     booked = {n.descriptor.id: booked_bytes(n, needs) for n in neurons}
     commands: list[Provision] = []
     for model_id in sorted(snapshot.desired):
         desired = snapshot.desired[model_id]
         commands.extend(_update_configs(desired, neurons, now))
-        others = [n for n in neurons if not holds(n, model_id, now)]
-        for _ in range(desired.replicas_min - (len(neurons) - len(others))):
+        others = [n for n in staying if not holds(n, model_id, now)]
+        for _ in range(desired.replicas_min - (len(staying) - len(others))):
             command = _one_more(desired, others, booked, needs, now)
             if command is None:
                 break
             commands.append(command)
             others = [n for n in others if n.descriptor.id != command.neuron_id]
-    commands.extend(_take_away(snapshot, neurons))
+    commands.extend(_take_away(snapshot, staying))
+    commands.extend(unload_drained(snapshot, neurons))
     return commands
 
 

@@ -42,7 +42,7 @@ class Replica:
     suspect: bool = False
     """The neuron has been silent for a while: it gets no new requests."""
     cordoned: bool = False
-    """The neuron is drained: it gets no new requests where another replica can take them."""
+    """The neuron is drained and this model is served elsewhere: it gets no new requests."""
     active_requests: int = 0
     """As the neuron last reported, up to a heartbeat old; the gateway knows its own exactly."""
     waiting_requests: int = 0
@@ -152,6 +152,10 @@ class NeuronView:
     """Newcomers with the same id that were refused."""
     faults: int = 0
     """Reports of it that the lifecycle table does not allow."""
+    cordoned: bool = False
+    """An operator wants no further models placed here."""
+    draining: bool = False
+    """An operator wants its models to move elsewhere and leave."""
 
 
 @dataclass(frozen=True, slots=True)

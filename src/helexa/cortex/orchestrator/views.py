@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from helexa.cortex.orchestrator.circuit import CircuitState, restricted_of
+from helexa.cortex.orchestrator.draining import is_relieved, successors
 from helexa.cortex.orchestrator.liveness import NeuronState
 from helexa.cortex.orchestrator.placement import Placement, booked_bytes, needs_of_models, place
 from helexa.cortex.orchestrator.provisioner import holds
@@ -83,16 +84,10 @@ def _view(
     plan: _Plan,
 ) -> ModelView:
     model_id = config.id
-    loaded = [
-        (neuron, instance)
-        for neuron, instance in where
-        if neuron.state in _ROUTABLE and instance.state is ModelState.LOADED
-    ]
-    restricted = restricted_of([instance.circuit for _, instance in loaded])
-    replicas = tuple(
-        _replica(neuron, instance, restricted=place in restricted)
-        for place, (neuron, instance) in enumerate(loaded)
-    )
+    relieved = is_relieved(desired.get(model_id), successors(model_id, [n for n, _ in where]))
+    replicas = _replicas(where, relieved=relieved)
+    if all(replica.cordoned for replica in replicas):
+        replicas = ()  # what serves it is on its way out: to callers it is not loaded
     wanted = configured.get(model_id) or desired.get(model_id)
     view = ModelView(
         config=config,
@@ -172,7 +167,31 @@ def _loading(model_id: ModelId, plan: _Plan) -> tuple[bool, str, float | None]:
     return found
 
 
-def _replica(neuron: NeuronView, instance: Instance, *, restricted: bool) -> Replica:
+def _replicas(
+    where: list[tuple[NeuronView, Instance]], *, relieved: bool
+) -> tuple[Replica, ...]:
+    """Return what may be sent requests; of those in use, not too many are out by their circuits."""
+    loaded = [
+        (neuron, instance)
+        for neuron, instance in where
+        if neuron.state in _ROUTABLE and instance.state is ModelState.LOADED
+    ]
+    used = [(n, i) for n, i in loaded if not (n.draining and relieved)]
+    restricted = {used[place][0].descriptor.id for place in restricted_of([i.circuit for _, i in used])}
+    return tuple(
+        _replica(
+            neuron,
+            instance,
+            cordoned=neuron.draining and relieved,
+            restricted=neuron.descriptor.id in restricted,
+        )
+        for neuron, instance in loaded
+    )
+
+
+def _replica(
+    neuron: NeuronView, instance: Instance, *, cordoned: bool, restricted: bool
+) -> Replica:
     status = instance.status
     assert status is not None
     circuit = instance.circuit.state
@@ -186,6 +205,7 @@ def _replica(neuron: NeuronView, instance: Instance, *, restricted: bool) -> Rep
         healthy=not (restricted and circuit is CircuitState.OPEN),
         probing=restricted and circuit is CircuitState.HALF_OPEN,
         suspect=neuron.suspect,
+        cordoned=cordoned,
         active_requests=status.active_requests,
         waiting_requests=status.waiting_requests,
         circuit=circuit,
