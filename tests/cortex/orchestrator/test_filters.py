@@ -32,7 +32,7 @@ def request(**fields: object) -> RoutingRequest:
 
 def test_lasting_reasons_come_before_passing_ones() -> None:
     assert [each.name for each in FILTERS] == [
-        "capability", "context", "untried", "cordon", "health", "seats",
+        "capability", "context", "untried", "cordon", "health", "circuit", "seats",
     ]  # fmt: skip
 
 
@@ -46,6 +46,7 @@ def test_lasting_reasons_come_before_passing_ones() -> None:
         ("cordon", request(), candidate(cordoned=True)),
         ("health", request(), candidate(healthy=False)),
         ("health", request(), candidate(suspect=True)),
+        ("circuit", request(), candidate(in_flight=1, probing=True)),
         ("seats", request(), candidate(in_flight=1000)),
     ],
 )

@@ -17,6 +17,7 @@ from helexa.cortex.gateway.headers import refusal_answer
 from helexa.cortex.gateway.inflight import Inflight
 from helexa.cortex.gateway.metering import Outcome, Record, outcome_of
 from helexa.cortex.gateway.relay import Relay
+from helexa.cortex.orchestrator.circuit import TROUBLE_S
 from helexa.cortex.orchestrator.events import ModelWanted, RequestOutcome
 from helexa.cortex.orchestrator.scheduler import (
     RoutingDecision,
@@ -35,6 +36,8 @@ from helexa.protocol.workload import Operation
 
 ATTEMPTS_MAX: Final = 2
 """One retry a request: more would multiply a fleet's trouble by the number of its neurons."""
+TROUBLED_MAX: Final = 4096
+"""Replicas whose failures are kept in mind; of more, the first is forgotten."""
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -87,7 +90,8 @@ class Pipeline:
         self._authenticator = authenticator
         self._live: dict[Relay, None] = {}
         self._held: dict[Relay, None] = {}
-        self._troubled: set[tuple[NeuronId, ModelId]] = set()
+        self._troubled: dict[tuple[NeuronId, ModelId], float] = {}
+        """Replicas that failed, and until when their successes are told, too."""
 
     def __len__(self) -> int:
         return len(self._live)
@@ -237,8 +241,11 @@ class Pipeline:
         self.dispatch(relay, refusal)
 
     def _note_trouble(self, relay: Relay, replica: Replica) -> None:
-        self._troubled.add((replica.neuron_id, replica.model_id))
-        latency_ms = (self.now() - relay.started_s) * 1e3
+        now_s = self.now()
+        if len(self._troubled) >= TROUBLED_MAX:
+            del self._troubled[next(iter(self._troubled))]
+        self._troubled[replica.neuron_id, replica.model_id] = now_s + TROUBLE_S
+        latency_ms = (now_s - relay.started_s) * 1e3
         request_id = relay.exchange.request_id
         self._seams.report(
             RequestOutcome(
@@ -250,6 +257,18 @@ class Pipeline:
             )
         )
 
+    def _note_success(self, relay: Relay, replica: Replica, now_s: float) -> None:
+        """Tell of a success where it matters: after failures, and of a probe."""
+        key = (replica.neuron_id, replica.model_id)
+        until_s = self._troubled.get(key)
+        if until_s is not None and until_s <= now_s:
+            del self._troubled[key]
+        elif until_s is None and not replica.probing:
+            return
+        latency_ms = (now_s - relay.started_s) * 1e3
+        cause = relay.exchange.request_id
+        self._seams.report(RequestOutcome(*key, ok=True, latency_ms=latency_ms, cause=cause))
+
     def conclude(self, relay: Relay) -> None:
         """Book a request; called once for each relay, before its caller sees the end."""
         self._live.pop(relay, None)
@@ -259,13 +278,8 @@ class Pipeline:
         duration_ms = (now_s - relay.started_s) * 1e3
         if replica is not None:
             self.inflight.remove(replica.neuron_id, replica.model_id)
-            key = (replica.neuron_id, replica.model_id)
-            if self._troubled and relay.outcome is Outcome.OK and key in self._troubled:
-                self._troubled.discard(key)
-                cause = relay.exchange.request_id
-                self._seams.report(
-                    RequestOutcome(*key, ok=True, latency_ms=duration_ms, cause=cause)
-                )
+            if (self._troubled or replica.probing) and relay.outcome is Outcome.OK:
+                self._note_success(relay, replica, now_s)
         first_s = relay.first_byte_s
         self._seams.record(
             Record(

@@ -59,6 +59,12 @@ class Circuit:
         total = self.failed + self.succeeded
         return self.failed / total if total else 0.0
 
+    def remark(self) -> tuple[str, str, str]:
+        """Return what the log says of a new state: event, level and why."""
+        level = "warning" if self.state is CircuitState.OPEN else "info"
+        because = f"{self.ratio():.0%} of its requests failed of late" if self.failed else ""
+        return f"circuit_{self.state}", level, because
+
 
 CLOSED: Final = Circuit()
 

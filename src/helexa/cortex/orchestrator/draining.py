@@ -9,6 +9,7 @@ A needed model that nobody else can hold stays and goes on serving.
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from helexa.cortex.orchestrator.circuit import CircuitState
 from helexa.cortex.orchestrator.commands import Provision
 from helexa.cortex.orchestrator.liveness import PRESENT, NeuronState
 from helexa.cortex.orchestrator.snapshot import DesiredModel, FleetSnapshot, Instance, NeuronView
@@ -30,7 +31,7 @@ def _serves(neuron: NeuronView, model_id: ModelId) -> bool:
     return (
         instance is not None
         and instance.state is ModelState.LOADED
-        and instance.shunned_until_s == 0.0
+        and instance.circuit.state is not CircuitState.OPEN
         and neuron.state is NeuronState.CONNECTED
         and not neuron.draining
     )

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Any, Final
 
 from helexa.cortex.orchestrator import events as ev
-from helexa.cortex.orchestrator.circuit import CircuitState
 from helexa.cortex.orchestrator.commands import (
     AcceptNeuron,
     CloseConnection,
@@ -363,13 +362,9 @@ class FleetState:
         if neuron is None or instance is None:
             return
         after = requests_ended(instance, ok=event.ok, count=event.count, now=now)
-        state = after.circuit.state
-        if state is not instance.circuit.state:
-            level = "warning" if state is CircuitState.OPEN else "info"
-            because = f"{after.circuit.ratio():.0%} of its requests failed of late"
-            self._remark(
-                f"circuit_{state}", level, event.neuron_id, event.model_id, because
-            )
+        if after.circuit.state is not instance.circuit.state:
+            name, level, because = after.circuit.remark()
+            self._remark(name, level, event.neuron_id, event.model_id, because)
         self._put(neuron, event.model_id, after)
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────

@@ -102,9 +102,7 @@ def reported(instance: Instance, status: ModelStatus, now: float, policy: FleetP
 
 def requests_ended(instance: Instance, *, ok: bool, count: int, now: float) -> Instance:
     """Count requests that ended alike; many failures take the replica out for a while."""
-    return replace(
-        instance, circuit=circuit.ended(instance.circuit, ok=ok, count=count, now=now)
-    )
+    return replace(instance, circuit=circuit.ended(instance.circuit, ok=ok, count=count, now=now))
 
 
 def _filled(status: ModelStatus, before: ModelStatus) -> ModelStatus:

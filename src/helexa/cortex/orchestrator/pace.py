@@ -4,9 +4,8 @@ The gateway keeps this beside its counts of open requests: exact, but of this ga
 rates are moving averages: each request counts `WEIGHT`, those before it the rest.
 """
 
+from dataclasses import dataclass
 from typing import Final
-
-import msgspec
 
 from helexa.protocol.ids import ModelId, NeuronId
 
@@ -18,7 +17,8 @@ PROMPT_TOKENS_MIN: Final = 64
 COMPLETION_TOKENS_MIN: Final = 8
 
 
-class Pace(msgspec.Struct, gc=False):
+@dataclass(slots=True, eq=False)
+class Pace:
     """One replica's speed; 0 is not known yet. Changed in place as requests end."""
 
     service_s: float = 0.0

@@ -167,9 +167,7 @@ def _loading(model_id: ModelId, plan: _Plan) -> tuple[bool, str, float | None]:
     return found
 
 
-def _replicas(
-    where: list[tuple[NeuronView, Instance]], *, relieved: bool
-) -> tuple[Replica, ...]:
+def _replicas(where: list[tuple[NeuronView, Instance]], *, relieved: bool) -> tuple[Replica, ...]:
     """Return what may be sent requests; of those in use, not too many are out by their circuits."""
     loaded = [
         (neuron, instance)
@@ -177,7 +175,9 @@ def _replicas(
         if neuron.state in _ROUTABLE and instance.state is ModelState.LOADED
     ]
     used = [(n, i) for n, i in loaded if not (n.draining and relieved)]
-    restricted = {used[place][0].descriptor.id for place in restricted_of([i.circuit for _, i in used])}
+    restricted = {
+        used[place][0].descriptor.id for place in restricted_of([i.circuit for _, i in used])
+    }
     return tuple(
         _replica(
             neuron,

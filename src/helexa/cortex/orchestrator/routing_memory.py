@@ -1,0 +1,42 @@
+"""What the gateway remembers of requests it has sent, for routing the next ones. Pure, bounded.
+
+Unlike the fleet's snapshot it is the gateway's own: changed in place as requests go and end, and
+gone with the process.
+"""
+
+from helexa.cortex.orchestrator.pace import Paces
+from helexa.cortex.orchestrator.prefix import PrefixIndex
+from helexa.cortex.orchestrator.requests import RoutingRequest
+from helexa.cortex.orchestrator.scorers import BYTES_PER_TOKEN
+from helexa.cortex.orchestrator.snapshot import Replica
+from helexa.protocol.inference import Trailer
+
+
+class RoutingMemory:
+    """Which prompts went where, and how fast each replica was with them."""
+
+    __slots__ = ("paces", "prefixes")
+
+    def __init__(self) -> None:
+        self.paces = Paces()
+        self.prefixes = PrefixIndex()
+
+    def sent(self, request: RoutingRequest, replica: Replica) -> None:
+        """Note that a request is on its way to a replica."""
+        if request.prefix:
+            self.prefixes.note(request.prefix, replica.neuron_id, replica.epoch)
+        pace = self.paces.learning(replica.neuron_id, replica.model_id)
+        pace.tokens_open += request.prompt_bytes // BYTES_PER_TOKEN
+
+    def ended(self, request: RoutingRequest, replica: Replica, trailer: Trailer | None) -> None:
+        """Note that a request that was sent has ended; `trailer` only where it went well."""
+        pace = self.paces.learning(replica.neuron_id, replica.model_id)
+        pace.tokens_open = max(pace.tokens_open - request.prompt_bytes // BYTES_PER_TOKEN, 0)
+        if trailer is None:
+            return
+        pace.served((trailer.duration_ms - trailer.queued_ms) / 1e3)
+        usage, first_ms = trailer.usage, trailer.first_token_ms
+        if usage is not None and first_ms is not None:
+            computed = usage.prompt_tokens - usage.cached_tokens
+            pace.prefilled(computed, (first_ms - trailer.queued_ms) / 1e3)
+            pace.generated(usage.completion_tokens - 1, (trailer.duration_ms - first_ms) / 1e3)

@@ -1,0 +1,48 @@
+"""What is learned from requests that go and end."""
+
+import pytest
+
+from helexa.cortex.orchestrator.prefix import Held, blocks_of
+from helexa.cortex.orchestrator.requests import RoutingRequest
+from helexa.cortex.orchestrator.routing_memory import RoutingMemory
+from helexa.cortex.orchestrator.snapshot import Replica
+from helexa.protocol.ids import ModelId, NeuronId
+from helexa.protocol.inference import Trailer, Usage
+from helexa.protocol.workload import Operation, WorkloadClass
+from tests.fakes.fleet import CHAT
+
+PROMPT = blocks_of(memoryview(bytes(4000)))
+REQUEST = RoutingRequest(
+    "r", Operation.CHAT, WorkloadClass.CHAT_INTERACTIVE, "m", prefix=PROMPT, prompt_bytes=4000
+)
+REPLICA = Replica(ModelId("m"), NeuronId("n"), 3, CHAT)
+
+
+def test_what_was_sent_is_known_and_open_until_it_ends() -> None:
+    memory = RoutingMemory()
+    memory.sent(REQUEST, REPLICA)
+    assert memory.prefixes.holders(PROMPT) == {NeuronId("n"): Held(3584, 3)}
+    pace = memory.paces.of(REPLICA.neuron_id, REPLICA.model_id)
+    assert pace.tokens_open == 1000
+    memory.ended(REQUEST, REPLICA, None)
+    assert (pace.tokens_open, pace.service_s) == (0, 0.0)
+    memory.ended(REQUEST, REPLICA, None)
+    assert pace.tokens_open == 0, "an entry that was forgotten in between"
+
+
+def test_an_answer_teaches_speeds_without_the_time_in_the_queue() -> None:
+    memory = RoutingMemory()
+    usage = Usage(prompt_tokens=1100, completion_tokens=101, cached_tokens=100)
+    trailer = Trailer(usage=usage, first_token_ms=2500.0, duration_ms=6500.0, queued_ms=500.0)
+    memory.ended(REQUEST, REPLICA, trailer)
+    pace = memory.paces.of(REPLICA.neuron_id, REPLICA.model_id)
+    assert pace.service_s == 6.0
+    assert pace.prompt_tokens_per_s == pytest.approx(500.0)
+    assert pace.tokens_per_s == pytest.approx(25.0)
+
+
+def test_an_answer_without_usage_teaches_its_time_alone() -> None:
+    memory = RoutingMemory()
+    memory.ended(REQUEST, REPLICA, Trailer(duration_ms=1000.0))
+    pace = memory.paces.of(REPLICA.neuron_id, REPLICA.model_id)
+    assert (pace.service_s, pace.tokens_per_s) == (1.0, 0.0)
