@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from helexa.cortex.orchestrator.prefix import (
     CUTS,
     HOLDERS_MAX,
-    Held,
+    Holder,
     PrefixIndex,
     blocks_of,
 )
 from helexa.protocol.ids import NeuronId
 
-A, B = NeuronId("a"), NeuronId("b")
+A, B = (NeuronId("a"), 1), (NeuronId("b"), 7)
 TEXT = zlib.compress(bytes(range(256)) * 64, 0) * 4
 
 
@@ -51,33 +51,42 @@ def test_another_model_is_another_prompt() -> None:
 
 def test_who_was_sent_a_prompt_is_found_with_how_much_of_it() -> None:
     index = PrefixIndex()
-    index.note(blocks(2048), A, 1)
-    index.note(blocks(1024), B, 7)
-    assert index.holders(blocks(4096)) == {A: Held(2048, 1), B: Held(1024, 7)}
+    index.note(blocks(2048), A)
+    index.note(blocks(1024), B)
+    assert index.holders(blocks(4096)) == {A: 2048, B: 1024}
     assert index.holders(blocks(4096, b"other")) == {}
     assert index.holders(()) == {}
 
 
 def test_a_process_that_came_back_is_another_one() -> None:
     index = PrefixIndex()
-    index.note(blocks(1024), A, 1)
-    index.note(blocks(1024), A, 2)
-    assert index.holders(blocks(1024)) == {A: Held(1024, 2)}
+    again = (A[0], 2)
+    index.note(blocks(1024), A)
+    index.note(blocks(512), again)
+    assert index.holders(blocks(1024)) == {A: 1024, again: 512}
 
 
 def test_only_the_last_replicas_of_a_block_are_kept() -> None:
     index = PrefixIndex()
     for number in range(HOLDERS_MAX + 3):
-        index.note(blocks(512), NeuronId(f"n{number}"), 1)
-    assert list(index.holders(blocks(512))) == [f"n{n}" for n in range(3, HOLDERS_MAX + 3)]
+        index.note(blocks(512), (NeuronId(f"n{number}"), 1))
+    kept = [name for name, _epoch in index.holders(blocks(512))]
+    assert kept == [f"n{n}" for n in range(3, HOLDERS_MAX + 3)]
 
 
 def test_the_depth_of_what_was_sent_longest_ago_is_forgotten_first() -> None:
     index = PrefixIndex(blocks_max=6)
-    index.note(blocks(2048), A, 1)
-    index.note(blocks(2048, b"other"), B, 1)
-    assert index.holders(blocks(2048)) == {A: Held(1024, 1)}
-    assert index.holders(blocks(2048, b"other")) == {B: Held(2048, 1)}
+    index.note(blocks(2048), A)
+    index.note(blocks(2048, b"other"), B)
+    assert index.holders(blocks(2048)) == {A: 1024}
+    assert index.holders(blocks(2048, b"other")) == {B: 2048}
+
+
+def test_who_knows_less_is_found_at_half_the_depth_or_a_quarter() -> None:
+    index = PrefixIndex()
+    index.note(blocks(8192), A)
+    index.note(blocks(3 * 1024), B)
+    assert index.holders(blocks(8192)) == {A: 8192, B: 2048}
 
 
 @given(
@@ -90,11 +99,11 @@ def test_it_never_grows_past_its_bounds_and_never_tells_of_what_was_not_sent(
     steps: list[tuple[int, int, bytes]], blocks_max: int
 ) -> None:
     index = PrefixIndex(blocks_max)
-    most: dict[tuple[NeuronId, bytes], int] = {}
+    most: dict[tuple[Holder, bytes], int] = {}
     for who, size, seed in steps:
-        neuron = NeuronId(f"n{who}")
-        index.note(blocks(size, seed), neuron, 1)
+        neuron = (NeuronId(f"n{who}"), 1)
+        index.note(blocks(size, seed), neuron)
         most[neuron, seed] = max(most.get((neuron, seed), 0), size)
         assert len(index) <= blocks_max
-        for found, held in index.holders(blocks(9000, seed)).items():
-            assert held.size_bytes <= most[found, seed]
+        for found, size_bytes in index.holders(blocks(9000, seed)).items():
+            assert size_bytes <= most[found, seed]

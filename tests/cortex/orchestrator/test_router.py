@@ -35,7 +35,7 @@ def test_what_was_sent_is_remembered_by_memory_and_strategy() -> None:
         router.ended(asked, decision, Trailer(duration_ms=500.0))
         places.append(decision.replica.neuron_id)
     assert places == ["a", "b", "a"]
-    assert router.memory.prefixes.holders(PROMPT).keys() == {"a", "b"}
+    assert router.memory.prefixes.holders(PROMPT).keys() == {("a", 1), ("b", 1)}
     assert router.memory.paces.of(decision.replica.neuron_id, decision.model_id).service_s == 0.5
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from helexa.cortex.orchestrator.pace import Pace
 from helexa.cortex.orchestrator.prefix import PrefixIndex, blocks_of
-from helexa.cortex.orchestrator.requests import Candidate, RoutingRequest
+from helexa.cortex.orchestrator.requests import Candidate, RoutingRequest, candidate_of
 from helexa.cortex.orchestrator.scorers import (
     ANSWER_TOKENS,
     BYTES_PER_TOKEN,
@@ -31,8 +31,9 @@ PROMPT = blocks_of(memoryview(bytes(4096)))
 def candidate(
     name: str, in_flight: int = 0, seats: int = 4, reported: int = 0, **pace: float
 ) -> Candidate:
-    replica = Replica(ModelId("m"), NeuronId(name), 1, CHAT, active_requests=reported)
-    return Candidate(replica, in_flight, seats, Pace(**pace))  # type: ignore[arg-type]
+    capability = msgspec.structs.replace(CHAT, seats=seats)
+    replica = Replica(ModelId("m"), NeuronId(name), 1, capability, active_requests=reported)
+    return candidate_of(replica, in_flight, Pace(**pace))  # type: ignore[arg-type]
 
 
 def field(*candidates: Candidate, prefixes: PrefixIndex | None = None, **fields: object) -> Field:
@@ -60,8 +61,8 @@ def test_waiting_is_load_times_what_a_request_takes_there() -> None:
 
 def test_what_must_be_read_again_is_told_in_seconds() -> None:
     index = PrefixIndex()
-    index.note(PROMPT[:4], NeuronId("a"), 1)
-    index.note(PROMPT[:2], NeuronId("b"), 1)
+    index.note(PROMPT[:4], (NeuronId("a"), 1))
+    index.note(PROMPT[:2], (NeuronId("b"), 1))
     quick = candidate("c", prompt_tokens_per_s=2 * PROMPT_TOKENS_PER_S)
     rows = [candidate("a"), candidate("b"), quick]
     per_byte_s = 1 / (BYTES_PER_TOKEN * PROMPT_TOKENS_PER_S)
@@ -74,13 +75,13 @@ def test_what_must_be_read_again_is_told_in_seconds() -> None:
 
 def test_a_new_process_remembers_nothing() -> None:
     index = PrefixIndex()
-    index.note(PROMPT, NeuronId("a"), 0)
+    index.note(PROMPT, (NeuronId("a"), 0))
     assert prefix(field(candidate("a"), candidate("b"), prefixes=index, prefix=PROMPT)) is None
 
 
 def test_who_knows_the_prompt_and_is_too_busy_gets_no_credit() -> None:
     index = PrefixIndex()
-    index.note(PROMPT, NeuronId("a"), 1)
+    index.note(PROMPT, (NeuronId("a"), 1))
     view = field(candidate("a", 3), candidate("b"), prefixes=index, prefix=PROMPT)
     assert prefix(view) is None
     assert view.spilled

@@ -1,11 +1,12 @@
 """What the strategies choose, and the word for it."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from helexa.cortex.orchestrator.prefix import blocks_of
-from helexa.cortex.orchestrator.requests import Candidate, RoutingRequest
+from helexa.cortex.orchestrator.requests import Candidate, RoutingRequest, candidate_of
 from helexa.cortex.orchestrator.routing_memory import RoutingMemory
 from helexa.cortex.orchestrator.scorers import AFFINITY_LOAD_FREE, SCORERS
 from helexa.cortex.orchestrator.snapshot import Replica
@@ -31,8 +32,9 @@ def request(number: int = 0, **fields: object) -> RoutingRequest:
     return RoutingRequest(f"r{number}", Operation.CHAT, kind, "m", **fields)  # type: ignore[arg-type]
 
 
-def replica(name: str, model: str = "m") -> Replica:
-    return Replica(ModelId(model), NeuronId(name), 1, CHAT)
+def replica(name: str, model: str = "m", seats: int = 4) -> Replica:
+    capability = msgspec.structs.replace(CHAT, seats=seats)
+    return Replica(ModelId(model), NeuronId(name), 1, capability)
 
 
 class Fleet:
@@ -45,7 +47,7 @@ class Fleet:
         self.open = {f"n{i}": 0 for i in range(size)}
 
     def candidates(self) -> list[Candidate]:
-        return [Candidate(replica(name), count, self.seats) for name, count in self.open.items()]
+        return [candidate_of(replica(name, seats=self.seats), n) for name, n in self.open.items()]
 
     def send(self, asked: RoutingRequest) -> tuple[str, str]:
         choice = self.strategy.pick(asked, self.candidates(), self.memory)
@@ -94,7 +96,7 @@ def test_what_a_prompt_saves_is_weighed_against_waiting() -> None:
     first, _ = fleet.send(request(0, prefix=PROMPT[:2]))
     fleet.memory.paces.learning(NeuronId(first), M).served(60.0)
     waits = [
-        Candidate(replica(name), int(name == first), 4, fleet.memory.paces.of(NeuronId(name), M))
+        candidate_of(replica(name), int(name == first), fleet.memory.paces.of(NeuronId(name), M))
         for name in fleet.open
     ]
     short = fleet.strategy.pick(request(1, prefix=PROMPT[:2]), waits, fleet.memory)

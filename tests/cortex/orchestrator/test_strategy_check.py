@@ -4,7 +4,13 @@ from collections.abc import Callable
 
 import pytest
 
-from helexa.cortex.orchestrator.requests import Candidate, Choice, RoutingRequest, Share
+from helexa.cortex.orchestrator.requests import (
+    Candidate,
+    Choice,
+    RoutingRequest,
+    Share,
+    candidate_of,
+)
 from helexa.cortex.orchestrator.routing_memory import RoutingMemory
 from helexa.cortex.orchestrator.snapshot import Replica
 from helexa.cortex.orchestrator.strategies import RoutingPolicy
@@ -38,7 +44,7 @@ class Made:
 
 
 def stranger(candidates: list[Candidate], _asked: int) -> Choice:
-    made = Candidate(candidates[0].replica, 0, 99)
+    made = candidate_of(candidates[0].replica, 99)
     return Choice(made, "x")
 
 

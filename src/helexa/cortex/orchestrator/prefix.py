@@ -6,14 +6,14 @@ what it sent where. A prompt is cut at fixed places (`CUTS`), and each block's h
 comes before it, so two prompts with the same hash at a cut are the same up to there.
 
     blocks_of(text, seed) -> hashes, shallowest first
-    index.note(hashes, neuron, epoch)        this prompt went there
-    index.holders(hashes) -> {neuron: Held}  who has seen how much of a prompt
+    index.note(hashes, holder)           this prompt went there
+    index.holders(hashes) -> {holder: n} who has seen how many bytes of a prompt
 """
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Final
 
 from helexa.protocol.ids import NeuronId
 
@@ -21,8 +21,6 @@ BLOCKS_MAX: Final = 1 << 16
 """Blocks kept in mind over all models, the least recently sent forgotten first; about 25 MB."""
 HOLDERS_MAX: Final = 8
 """Replicas kept in mind for one block, the last ones it was sent to."""
-HOLDERS_FOUND_MAX: Final = 16
-"""Replicas that one search returns: those that know most of the prompt."""
 
 _SPANS: Final = ((8 << 10, 512), (64 << 10, 2 << 10), (512 << 10, 8 << 10))
 """Up to where blocks have which size, in bytes: a fixed number of cuts covers prompts of any size,
@@ -43,12 +41,8 @@ CUTS: Final = _cuts()
 _SLICES: Final = tuple(pairwise((0, *CUTS)))
 
 
-class Held(NamedTuple):
-    """How much of a prompt a replica has been sent before."""
-
-    size_bytes: int
-    epoch: int
-    """Of the neuron's process that was sent it."""
+Holder = tuple[NeuronId, int]
+"""A neuron and the epoch of its process: one that came back as a new process knows nothing."""
 
 
 def blocks_of(text: memoryview, seed: bytes = b"") -> tuple[int, ...]:
@@ -75,13 +69,13 @@ class PrefixIndex:
 
     def __init__(self, blocks_max: int = BLOCKS_MAX) -> None:
         self._blocks_max = blocks_max
-        self._blocks: dict[int, dict[NeuronId, int]] = {}
-        """By hash, the least recently sent first: the epochs of the neurons it was sent to."""
+        self._blocks: dict[int, dict[Holder, None]] = {}
+        """By hash, the least recently sent first: whom it was sent to."""
 
     def __len__(self) -> int:
         return len(self._blocks)
 
-    def note(self, hashes: Sequence[int], neuron_id: NeuronId, epoch: int) -> None:
+    def note(self, hashes: Sequence[int], holder: Holder) -> None:
         """Remember that a prompt was sent to a replica.
 
         Shallow blocks are touched last: then what is forgotten first is the depth of a prompt, and
@@ -92,30 +86,34 @@ class PrefixIndex:
             holders = blocks.pop(value, None)
             if holders is None:
                 holders = {}
-            elif neuron_id in holders:
-                del holders[neuron_id]  # to become the last of them again
+            elif holder in holders:
+                del holders[holder]  # to become the last of them again
             elif len(holders) >= HOLDERS_MAX:
                 del holders[next(iter(holders))]
-            holders[neuron_id] = epoch
+            holders[holder] = None
             blocks[value] = holders
         while len(blocks) > self._blocks_max:
             del blocks[next(iter(blocks))]
 
-    def holders(self, hashes: Sequence[int]) -> Mapping[NeuronId, Held]:
-        """Return who was sent the beginning of a prompt, and how much of it; deepest first."""
-        found: dict[NeuronId, Held] = {}
+    def holders(self, hashes: Sequence[int]) -> dict[Holder, int]:
+        """Return who was sent how many bytes of the beginning of a prompt; who has most first.
+
+        Whoever knows less than the most is looked for at half the depth, a quarter and so on: that
+        costs a few look-ups for a prompt of any size, and errs low by less than a half.
+        """
         blocks = self._blocks
-        depth = len(hashes)
-        last: Iterable[NeuronId] = ()
-        for value in reversed(hashes):
-            depth -= 1
-            holders = blocks.get(value)
-            if holders is None or holders.keys() == last:
-                continue
-            last = holders.keys()
-            for neuron_id, epoch in holders.items():
-                if neuron_id not in found:
-                    found[neuron_id] = Held(CUTS[depth], epoch)
-            if len(found) >= HOLDERS_FOUND_MAX:
-                break
+        low, depth = 0, len(hashes)
+        while low < depth:  # every block that is known has those before it known, too
+            middle = (low + depth + 1) // 2
+            if hashes[middle - 1] in blocks:
+                low = middle
+            else:
+                depth = middle - 1
+        found: dict[Holder, int] = {}
+        while depth:
+            size_bytes = CUTS[depth - 1]
+            for holder in blocks[hashes[depth - 1]]:
+                if holder not in found:
+                    found[holder] = size_bytes
+            depth //= 2
         return found

@@ -1,11 +1,13 @@
 """What routing is asked and what it answers. Values only, pure."""
 
+import zlib
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
 
 from helexa.cortex.orchestrator.pace import UNKNOWN, Pace
+from helexa.cortex.orchestrator.prefix import Holder
 from helexa.cortex.orchestrator.snapshot import ModelView, Replica
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.neuron import NeuronDescriptor
@@ -46,8 +48,20 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     """Requests this gateway has open on it."""
     seats: int
     """Requests that it works on at the same time; at least 1."""
-    pace: Pace = UNKNOWN
+    pace: Pace
     """How fast it has been."""
+    holder: Holder
+    """As whom the prefix index knows it."""
+    mark: int
+    """A hash of its neuron's name."""
+
+
+def candidate_of(replica: Replica, in_flight: int, pace: Pace = UNKNOWN) -> Candidate:
+    """Return a replica as a candidate with so many requests of this gateway open on it."""
+    neuron_id = replica.neuron_id
+    seats = replica.capability.seats or 1
+    mark = zlib.crc32(neuron_id.encode())
+    return Candidate(replica, in_flight, seats, pace, (neuron_id, replica.epoch), mark)
 
 
 class Choice(NamedTuple):

@@ -24,7 +24,7 @@ class RoutingMemory:
     def sent(self, request: RoutingRequest, replica: Replica) -> None:
         """Note that a request is on its way to a replica."""
         if request.prefix:
-            self.prefixes.note(request.prefix, replica.neuron_id, replica.epoch)
+            self.prefixes.note(request.prefix, (replica.neuron_id, replica.epoch))
         pace = self.paces.learning(replica.neuron_id, replica.model_id)
         pace.tokens_open += request.prompt_bytes // BYTES_PER_TOKEN
 

@@ -22,6 +22,7 @@ from helexa.cortex.orchestrator.filters import (
     supports,
 )
 from helexa.cortex.orchestrator.pace import Pace
+from helexa.cortex.orchestrator.prefix import Holder
 from helexa.cortex.orchestrator.requests import (
     Candidate,
     Choice,
@@ -29,6 +30,7 @@ from helexa.cortex.orchestrator.requests import (
     Finding,
     RoutingDecision,
     RoutingRequest,
+    candidate_of,
 )
 from helexa.cortex.orchestrator.router import Router
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, ModelView, Replica
@@ -58,9 +60,9 @@ class Usual(msgspec.Struct, frozen=True, gc=False):
     """What was found out about a kind of request in one snapshot."""
 
     model: ModelView | None = None
-    replicas: tuple[tuple[Replica, int, int, Pace], ...] = ()
-    """Those that pass every filter while nobody uses them: with their seats, how many requests
-    may be open on them, and their pace."""
+    candidates: tuple[tuple[Replica, int, int, Pace, Holder, int], ...] = ()
+    """Those that pass every filter while nobody uses them: how many requests may be open on each,
+    and the fields of `Candidate`."""
     window_tokens: int = 0
     """The smallest of their context windows."""
     only: RoutingDecision | None = None
@@ -108,10 +110,10 @@ def _route_as_usual(
         return None
     only = usual.only
     if only is not None and router.may_use is None:
-        return only if sent(only.replica) < usual.replicas[0][2] else None
+        return only if sent(only.replica) < usual.candidates[0][1] else None
     free = [
-        Candidate(replica, in_flight, seats, pace)
-        for replica, seats, open_max, pace in usual.replicas
+        Candidate(replica, in_flight, seats, pace, holder, mark)
+        for replica, open_max, seats, pace, holder, mark in usual.candidates
         if (in_flight := sent(replica)) < open_max
     ]
     if router.may_use is not None:
@@ -132,11 +134,11 @@ def _usual(request: RoutingRequest, snapshot: FleetSnapshot, router: Router) -> 
         candidates = each.keep(short, candidates)
     windows = [c.replica.capability.context_tokens for c in candidates]
     smallest = min((window for window in windows if window is not None), default=ANY_WINDOW)
-    replicas = tuple((c.replica, c.seats, _open_max(c), c.pace) for c in candidates)
-    only = (
-        _decision(model, Choice(candidates[0], "only"), 1, snapshot) if len(replicas) == 1 else None
-    )
-    return Usual(model, replicas, smallest, only)
+    rows = tuple((c.replica, _open_max(c), c.seats, c.pace, c.holder, c.mark) for c in candidates)
+    only = None
+    if len(candidates) == 1:
+        only = _decision(model, Choice(candidates[0], "only"), 1, snapshot)
+    return Usual(model, rows, smallest, only)
 
 
 def _open_max(candidate: Candidate) -> int:
@@ -161,9 +163,13 @@ def _route_among_many(
         part += replicas[: SAMPLE - len(part)]
     if request.prefix:
         held = router.memory.prefixes.holders(request.prefix)
-        if held:
-            by_neuron = _by_neuron(model, snapshot)
-            part += tuple(r for n in held if (r := by_neuron.get(n)) is not None and r not in part)
+        by_neuron = _by_neuron(model, snapshot) if held else {}
+        looked_at = {replica.neuron_id for replica in part}
+        for neuron_id, _epoch in held:
+            known = by_neuron.get(neuron_id)
+            if known is not None and neuron_id not in looked_at:
+                looked_at.add(neuron_id)
+                part += (known,)
     candidates = _candidates(part, sent, router)
     for each in router.filters():
         candidates = each.keep(request, candidates)
@@ -297,10 +303,7 @@ def _not_loaded(model: ModelView) -> tuple[Finding, ...]:
 
 def _candidates(replicas: tuple[Replica, ...], sent: Sent, router: Router) -> list[Candidate]:
     pace_of = router.memory.paces.of
-    return [
-        Candidate(r, sent(r), r.capability.seats or 1, pace_of(r.neuron_id, r.model_id))
-        for r in replicas
-    ]
+    return [candidate_of(r, sent(r), pace_of(r.neuron_id, r.model_id)) for r in replicas]
 
 
 def _default_model(workload_class: WorkloadClass, snapshot: FleetSnapshot) -> str | None:

@@ -7,6 +7,7 @@ routing cheap. One that knows nothing that tells them apart returns None.
 
 import zlib
 from collections.abc import Callable
+from operator import mul
 from typing import Final
 
 import msgspec
@@ -41,6 +42,10 @@ class Field(msgspec.Struct, gc=False):
     """(own in flight + FOREIGN_SHARE * what others sent) / seats."""
     load_max: float
     """Above this load a replica gets no credit for what it knows, so that hot prompts spread."""
+    crowded: bool = False
+    """Some replica is above that."""
+    known: bool = False
+    """The prompt tells the candidates apart, by what each was sent before."""
     spilled: bool = False
     """Somebody knew the prompt or the session best, and was too busy."""
 
@@ -61,7 +66,7 @@ def field_of(
         foreign = replica.active_requests + replica.waiting_requests - own
         loads.append((own + FOREIGN_SHARE * foreign if foreign > 0 else own) / c.seats)
     load_max = max(AFFINITY_LOAD_FREE, load_factor * sum(loads) / len(loads))
-    return Field(request, candidates, prefixes, loads, load_max)
+    return Field(request, candidates, prefixes, loads, load_max, max(loads) > load_max)
 
 
 def wait(field: Field) -> list[float] | None:
@@ -71,11 +76,13 @@ def wait(field: Field) -> list[float] | None:
     nobody has one.
     """
     seconds = [c.pace.service_s for c in field.candidates]
-    known = [each for each in seconds if each]
-    if not known:
-        return field.loads
-    usual_s = sum(known) / len(known)
-    return [load * (s or usual_s) for load, s in zip(field.loads, seconds, strict=True)]
+    if 0.0 in seconds:
+        known = [each for each in seconds if each]
+        if not known:
+            return field.loads
+        usual_s = sum(known) / len(known)
+        seconds = [each or usual_s for each in seconds]
+    return list(map(mul, field.loads, seconds))
 
 
 def prefix(field: Field) -> list[float] | None:
@@ -84,26 +91,24 @@ def prefix(field: Field) -> list[float] | None:
     These are the seconds that a replica takes to read what another need not read again. `own_bytes`
     is how much of the prompt it was sent before: 0 above `load_max`.
     """
-    held = field.prefixes.holders(field.request.prefix) if field.request.prefix else None
+    hashes = field.request.prefix
+    held = field.prefixes.holders(hashes) if hashes else None
     if not held:
         return None
-    sizes = [0] * len(field.candidates)
-    best = passed_over = 0
-    for place, candidate in enumerate(field.candidates):
-        found = held.get(candidate.replica.neuron_id)
-        if found is None or found.epoch != candidate.replica.epoch:
-            continue
-        if field.loads[place] > field.load_max:
-            passed_over = max(passed_over, found.size_bytes)
-        else:
-            sizes[place] = found.size_bytes
-            best = max(best, found.size_bytes)
-    field.spilled = field.spilled or passed_over > best
-    if not best:
+    rows = field.candidates
+    sizes = [held.get(c.holder, 0) for c in rows]
+    best = most = max(sizes)
+    if field.crowded:
+        bound = field.load_max
+        sizes = [n if at <= bound else 0 for n, at in zip(sizes, field.loads, strict=True)]
+        best = max(sizes)
+        field.spilled = field.spilled or best < most
+    if min(sizes) == best:
         return None
-    rates = (c.pace.prompt_tokens_per_s or PROMPT_TOKENS_PER_S for c in field.candidates)
+    field.known = True
     return [
-        (best - size) / (BYTES_PER_TOKEN * rate) for size, rate in zip(sizes, rates, strict=True)
+        (best - n) / (BYTES_PER_TOKEN * (c.pace.prompt_tokens_per_s or PROMPT_TOKENS_PER_S))
+        for n, c in zip(sizes, rows, strict=True)
     ]
 
 
@@ -111,33 +116,28 @@ def session(field: Field) -> list[float] | None:
     """Return 0 for the session's home and 1 for all others.
 
     The home is the replica of highest hash(session, neuron) among those below `load_max`: as long
-    as it is there and not too busy, it stays the same, whatever comes and goes beside it.
+    as it is there and not too busy, it stays the same, whatever comes and goes beside it. Silent
+    where the prompt tells more: the home is a guess who knows it, `prefix` is knowledge.
     """
-    if not field.request.session:
+    if field.known or not field.request.session:
         return None
     ranks = ranks_of(field.request.session, field.candidates)
-    free = [
-        rank if load <= field.load_max else -1
-        for rank, load in zip(ranks, field.loads, strict=True)
-    ]
-    highest = max(free)
-    field.spilled = field.spilled or highest < max(ranks)
-    if highest < 0:
-        return None
-    home = free.index(highest)
-    return [0.0 if place == home else 1.0 for place in range(len(free))]
+    highest = max(ranks)
+    if field.crowded:
+        bound = field.load_max
+        ranks = [rank if at <= bound else -1 for rank, at in zip(ranks, field.loads, strict=True)]
+        field.spilled = field.spilled or max(ranks) < highest
+        highest = max(ranks)
+    shares = [1.0] * len(ranks)
+    shares[ranks.index(highest)] = 0.0
+    return shares
 
 
 def ranks_of(key: str, candidates: list[Candidate]) -> list[int]:
     """Return each candidate's place in the order that belongs to a key (rendezvous hashing)."""
-    crc32 = zlib.crc32
-    seed = crc32(key.encode())
-    # CRC is linear, so that one key's order would be another's with bits flipped; the product of
-    # an odd number mixes them.
-    return [
-        crc32(c.replica.neuron_id.encode(), seed) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
-        for c in candidates
-    ]
+    seed = zlib.crc32(key.encode())
+    # The product with an odd number mixes the bits, so that each key has an order of its own.
+    return [(c.mark ^ seed) * 0x9E3779B1 & 0xFFFFFFFF for c in candidates]
 
 
 def cache(field: Field) -> list[float] | None:

@@ -9,7 +9,7 @@ tests may ask it too.
 from typing import Final
 
 from helexa.cortex.orchestrator.prefix import blocks_of
-from helexa.cortex.orchestrator.requests import Candidate, Choice, RoutingRequest
+from helexa.cortex.orchestrator.requests import Candidate, Choice, RoutingRequest, candidate_of
 from helexa.cortex.orchestrator.routing_memory import RoutingMemory
 from helexa.cortex.orchestrator.snapshot import Replica
 from helexa.cortex.orchestrator.strategies import Factory, RoutingPolicy, Strategy
@@ -91,4 +91,4 @@ def _request(number: int) -> RoutingRequest:
 def _candidate(place: int, in_flight: int) -> Candidate:
     capability = ModelCapability(workloads=(Workload.CHAT,), seats=1 + place % 4)
     replica = Replica(ModelId("m"), NeuronId(f"n{place:03}"), 1, capability)
-    return Candidate(replica, in_flight, capability.seats)
+    return candidate_of(replica, in_flight)
