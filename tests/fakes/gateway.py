@@ -136,10 +136,13 @@ class Job:
     def on_writable(self) -> None:
         pass
 
-    def answer(self, body: bytes, status: int = 200) -> None:
-        self.begin(status, "application/json")
-        self.say(body)
-        self.end()
+    def answer(self, body: bytes, status: int = 200, usage: Usage | None = None) -> None:
+        """Answer with one frame, as neurons do where the answer is small."""
+        head = ResponseHead(status=status)
+        trailer = Trailer(usage=usage, finish_reason="stop")
+        encode = msgspec.json.encode
+        self.stream.send_answer(encode(head), body, encode(trailer))
+        self.neuron.carry()
 
     def begin(self, status: int = 200, content_type: str = "text/event-stream") -> None:
         head = ResponseHead(status=status, content_type=content_type)
@@ -167,6 +170,7 @@ class FakeNeuron:
         self.jobs: list[Job] = []
         self.cortex_end = Tunnel(accept=None, wake=lambda: None, fault=self._fault)
         self._neuron_end = Tunnel(accept=self._accept, wake=lambda: None, fault=self._fault)
+        self._neuron_end.answers = True
 
     def _accept(self, stream: Stream, head: bytes) -> Job:
         job = Job(self, stream, msgspec.json.decode(head, type=OpenHead))

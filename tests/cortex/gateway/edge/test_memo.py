@@ -79,6 +79,26 @@ def test_heads_that_always_differ_are_not_compared_for_ever() -> None:
     assert not memo.recall(head, reader)
 
 
+def test_what_was_judged_of_a_head_is_never_brought_back_for_another() -> None:
+    memo, reader = taught(HEAD % b"5")
+    memo.judged = "judged"
+    assert memo.recall(HEAD % b"1234", reader)
+    assert memo.judged == "judged"
+    assert not memo.recall(GET, reader)
+    assert memo.judged is None
+
+
+def test_nothing_that_was_judged_is_brought_back_once_heads_are_not_compared_any_more() -> None:
+    memo, reader = taught(GET)
+    for number in range(MISSES_MAX + 2):
+        head = GET.replace(b"/ ", b"/%d " % number)
+        assert not memo.recall(head, reader)
+        assert memo.judged is None
+        assert reader.read(head) is None
+        memo.remember(head, reader)
+        memo.judged = "judged"
+
+
 HEADS = st.sampled_from([HEAD % b"5", HEAD % b"0", HEAD % b"77", HEAD % b"05", GET])
 
 

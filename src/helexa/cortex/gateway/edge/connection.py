@@ -86,7 +86,8 @@ class Connection(Answering):
     def answered(self) -> None:
         """Go on to the next request, or end the connection."""
         self._exchange = None
-        self._discharge()
+        if self._charged:
+            self._discharge()
         service = self._service
         if self._keep_alive and not service.draining:
             self._phase = READY
@@ -94,7 +95,8 @@ class Connection(Answering):
             self.deadline_s = service.now_s + (
                 limits.write_stall_s if self.write_paused else limits.idle_timeout_s
             )
-            self._go_on()
+            if self._held:
+                self._go_on()
         elif self._unread or self._held or self._keep_alive:
             self._linger()
         else:
@@ -156,14 +158,15 @@ class Connection(Answering):
             return self._await_head(data, offset)
         self._scanned = 0
         reader = service.reader
+        memo = self._memo
         refusal: Refusal | None = None
         head = bytes(data[offset:end])
         if end - offset > service.limits.head_bytes_max:
             refusal = grammar.head_too_large(service.limits)
-        elif not self._memo.recall(head, reader):
+        elif not memo.recall(head, reader):
             refusal = reader.read(head)
             if refusal is None:
-                self._memo.remember(head, reader)
+                memo.remember(head, reader)
         if refusal is not None:
             self._refuse_unread(None, refusal)
             return len(data)
@@ -173,7 +176,9 @@ class Connection(Answering):
         exchange = self._exchange = Exchange(self, reader, request_id)
         length = reader.length
         expect = reader.expect
+        exchange.judged = memo.judged
         refusal = self._admit(exchange, length, expect)
+        memo.judged = exchange.judged
         if refusal is not None and length:
             # Its body is not read, be it there already or not: what a client gets to see does not
             # depend on how its bytes were cut into packets.

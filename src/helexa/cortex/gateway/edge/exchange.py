@@ -69,8 +69,10 @@ class Exchange:
     """A request, whole, and the way to answer it.
 
     `path` and `query` are as sent (ASCII, nothing decoded). `headers` have lower-case names;
-    repeated ones are joined by ", ". `body` is empty until the handler is called. `context` is
-    for whoever admits and handles: the edge never touches it.
+    repeated ones are joined by ", ". `body` is empty until the handler is called. `context` and
+    `judged` are for whoever admits and handles. The edge never touches `context`, and brings
+    `judged` back with the next request of the connection that has the same head (but for the
+    number in Content-Length).
     """
 
     __slots__ = (
@@ -82,6 +84,7 @@ class Exchange:
         "context",
         "gone",
         "headers",
+        "judged",
         "method",
         "on_gone",
         "on_resume",
@@ -102,6 +105,7 @@ class Exchange:
         self.request_id = request_id
         self.body = b""
         self.context: object = None
+        self.judged: object = None
         self.gone = False
         """The client has left; nobody will read an answer."""
         self.on_gone: Callable[[], None] | None = None

@@ -33,6 +33,7 @@ class HeadMemo:
         "_query",
         "_rest",
         "_whole_length",
+        "judged",
     )
 
     def __init__(self) -> None:
@@ -48,10 +49,14 @@ class HeadMemo:
         self._minor = 1
         self._keep_alive = True
         self._expect: bytes | None = None
+        self.judged: object = None
+        """What whoever admits requests found out about the last head; None after one that differs
+        from it. Theirs alone."""
 
     def recall(self, head: bytes, reader: HeadReader) -> bool:
         """Put what is known of such a head into `reader`; False if it has to be read."""
         if self._head is None:
+            self.judged = None
             return False
         if self._front is None:
             self._split(self._head)
@@ -107,6 +112,7 @@ class HeadMemo:
         self._head = b""
 
     def _missed(self) -> bool:
+        self.judged = None
         self._misses += 1
         if self._misses >= MISSES_MAX:
             self._head = None
