@@ -13,6 +13,7 @@ from helexa.cortex.gateway.edge.head import HeadReader
 from helexa.cortex.gateway.edge.limits import Limits
 from helexa.cortex.gateway.metering import Record
 from helexa.cortex.gateway.pipeline import Pipeline, Seams
+from helexa.cortex.orchestrator.router import Router
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, ModelView, NeuronView, Replica
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.inference import OpenHead, Reset, ResponseHead, Trailer, Usage
@@ -195,7 +196,12 @@ class FakeNeuron:
 class World:
     """A pipeline, its neurons and its callers."""
 
-    def __init__(self, *names: str, authenticator: Authenticator | None = None) -> None:
+    def __init__(
+        self,
+        *names: str,
+        authenticator: Authenticator | None = None,
+        router: Router | None = None,
+    ) -> None:
         self.now_s = 1000.0
         self.settings = Settings()
         self.neurons = {NeuronId(name): FakeNeuron(name) for name in names}
@@ -208,6 +214,7 @@ class World:
             open_stream=self._open,
             now=lambda: self.now_s,
             record=self.records.append,
+            router=router or Router(),
         )
         self.pipeline = Pipeline(seams, authenticator or OpenDoor(), self.settings)
 

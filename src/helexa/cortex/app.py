@@ -29,8 +29,10 @@ from helexa.cortex.gateway.edge.limits import Limits as EdgeLimits
 from helexa.cortex.gateway.edge.listening import open_sockets
 from helexa.cortex.gateway.observe import RequestObserver
 from helexa.cortex.gateway.pipeline import Seams
+from helexa.cortex.gateway.routing_plugins import router_of
 from helexa.cortex.mesh import MeshView, start_mesh
 from helexa.cortex.observe.metrics import FleetMetrics
+from helexa.cortex.orchestrator.router import Router
 from helexa.cortex.orchestrator.snapshot import Replica
 from helexa.cortex.portal.site import portal_app
 from helexa.cortex.shutdown import Step, StopRequest, stop_in_order
@@ -79,6 +81,7 @@ class _Parts:
     bound: dict[str, list[socket.socket]]
     stop: StopRequest
     tasks: TaskScope
+    router: Router
     control: ControlServer | None = None
     gateway: Gateway | None = None
     pages: list[AsgiServer] = field(default_factory=list)
@@ -164,6 +167,7 @@ def _assemble(
         bound=bound,
         stop=stop,
         tasks=TaskScope(task_failed),
+        router=router_of(config.routing),
     )
 
 
@@ -193,6 +197,7 @@ def _gateway(parts: _Parts) -> Gateway:
         open_stream=parts.links.open_stream,
         now=parts.clock.monotonic,
         record=observer.record,
+        router=parts.router,
     )
     door = Door(
         edge_limits=_edge_limits(settings),
@@ -250,6 +255,7 @@ def _admin(parts: _Parts) -> AsgiServer:
         cortex_id=parts.cortex_id,
         version=__version__,
         started_s=parts.clock.monotonic(),
+        router=parts.router,
     )
     settings = parts.config.admin
     return _page(admin_app(facts), "admin", settings.socket, open_to_all=settings.allow_open)

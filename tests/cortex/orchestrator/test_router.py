@@ -1,5 +1,8 @@
 """What belongs to one gateway's routing."""
 
+from dataclasses import replace
+from types import MappingProxyType
+
 from helexa.cortex.orchestrator.prefix import blocks_of
 from helexa.cortex.orchestrator.requests import RoutingDecision
 from helexa.cortex.orchestrator.router import Router
@@ -7,7 +10,8 @@ from helexa.cortex.orchestrator.scheduler import explain, route
 from helexa.cortex.orchestrator.strategies import RoundRobin, RoutingPolicy
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.inference import Trailer
-from tests.fakes.routing import idle, replica, request, snapshot
+from helexa.protocol.workload import WorkloadClass
+from tests.fakes.routing import M, idle, replica, request, snapshot
 
 PROMPT = blocks_of(memoryview(bytes(4096)))
 
@@ -15,12 +19,16 @@ PROMPT = blocks_of(memoryview(bytes(4096)))
 def test_affinity_is_looked_for_only_where_it_could_matter() -> None:
     one, two = snapshot(replica("a")), snapshot(replica("a"), replica("b"))
     router = Router()
-    assert router.has_choice("m", two)
-    assert router.has_choice("alias", two)
-    assert not router.has_choice("m", one)
-    assert not router.has_choice("nobody", two)
-    assert not router.has_choice(None, two)
-    assert not Router(RoundRobin(RoutingPolicy()), "round_robin").has_choice("m", two)
+    chat = WorkloadClass.CHAT_INTERACTIVE
+    assert router.has_choice("m", chat, two)
+    assert router.has_choice("alias", chat, two)
+    assert not router.has_choice("m", chat, one)
+    assert not router.has_choice("nobody", chat, two)
+    assert not router.has_choice(None, chat, two)
+    named = replace(two, default_models=MappingProxyType({chat: M}))
+    assert router.has_choice(None, chat, named)
+    blind = Router(RoundRobin(RoutingPolicy()), "round_robin")
+    assert not blind.has_choice("m", chat, two)
 
 
 def test_what_was_sent_is_remembered_by_memory_and_strategy() -> None:

@@ -10,7 +10,7 @@ GET /metrics                      Prometheus text
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -24,6 +24,7 @@ from helexa.config.sockets import parse_url
 from helexa.cortex.mesh import MeshView
 from helexa.cortex.observe import views
 from helexa.cortex.orchestrator.requests import RoutingRequest
+from helexa.cortex.orchestrator.router import Router
 from helexa.cortex.orchestrator.scheduler import explain
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, Replica
 from helexa.protocol.workload import Operation, WorkloadClass
@@ -75,6 +76,8 @@ class AdminFacts:
     cortex_id: str
     version: str
     started_s: float
+    router: Router = field(default_factory=Router)
+    """The gateway's own, so that what is explained is what happens."""
 
 
 def admin_app(facts: AdminFacts) -> Starlette:
@@ -164,7 +167,7 @@ class _Api:
             model=request.query_params.get("model"),
         )
         snapshot = facts.snapshot()
-        found = explain(asked, snapshot, facts.in_flight)
+        found = explain(asked, snapshot, facts.in_flight, facts.router)
         placement = None
         if found.model_id is not None:
             model = snapshot.models[found.model_id]

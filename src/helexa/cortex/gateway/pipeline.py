@@ -5,7 +5,7 @@ stream, and woken by the next snapshot; what takes time is looked at by one swee
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import msgspec
@@ -17,9 +17,11 @@ from helexa.cortex.gateway.headers import refusal_answer
 from helexa.cortex.gateway.inflight import Inflight
 from helexa.cortex.gateway.metering import Outcome, Record, outcome_of
 from helexa.cortex.gateway.relay import AnswerHead, Relay
+from helexa.cortex.gateway.steering import asked_of, route_line
 from helexa.cortex.orchestrator.circuit import TROUBLE_S
 from helexa.cortex.orchestrator.events import ModelWanted, RequestOutcome
-from helexa.cortex.orchestrator.scheduler import RoutingRequest, find_model, route
+from helexa.cortex.orchestrator.router import Router
+from helexa.cortex.orchestrator.scheduler import find_model, route
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, Replica
 from helexa.protocol.dialects import openai
 from helexa.protocol.errors import ErrorCode, Refusal
@@ -70,6 +72,7 @@ class Seams:
     """Told of every request, once, before its caller sees the end."""
     extra_lines: Callable[[Exchange], bytes] = lambda _exchange: b""
     """Header lines that an answer gets beside its own: those of CORS."""
+    router: Router = field(default_factory=Router)
 
 
 class Pipeline:
@@ -83,6 +86,7 @@ class Pipeline:
         self.draining = False
         self.answer_heads: dict[bytes, AnswerHead] = {}
         """Heads of whole answers as neurons wrote them: nearly all are the same few."""
+        self.router = seams.router
         self._snapshot = seams.snapshot
         self._report = seams.report
         self._open_stream = seams.open_stream
@@ -141,12 +145,19 @@ class Pipeline:
         `otherwise` is what a second attempt answers where no other replica is left.
         """
         while True:
-            decision = route(_asked_of(relay), self._snapshot(), self.inflight.on)
+            snapshot = self._snapshot()
+            request = asked_of(relay, snapshot, self.router)
+            decision = route(request, snapshot, self.inflight.on, self.router)
             if isinstance(decision, Refusal):
                 self._hold_or_refuse(relay, decision, otherwise)
                 return
             relay.attempts += 1
             if self._send(relay, decision.replica):
+                if decision.eligible > 1:
+                    relay.routed = (request, decision)
+                    self.router.sent(request, decision)
+                if self.router.shown:
+                    relay.route_line = route_line(decision)
                 return
             lost = Refusal(ErrorCode.UPSTREAM_CONNECTION_ERROR, "the neuron's connection was lost")
             if relay.attempts >= ATTEMPTS_MAX:
@@ -189,8 +200,9 @@ class Pipeline:
                 because = f"{len(self._held)} requests wait for models already"
                 relay.fail(Refusal(ErrorCode.RATE_LIMIT_EXCEEDED, because))
                 return
-            request = _asked_of(relay)
-            model = find_model(request, self._snapshot())
+            snapshot = self._snapshot()
+            request = asked_of(relay, snapshot, self.router)
+            model = find_model(request, snapshot)
             if not isinstance(model, Refusal):
                 self._report(ModelWanted(model.config.id, cause=request.request_id))
             relay.held_until_s = relay.started_s + limit_s
@@ -231,8 +243,17 @@ class Pipeline:
             relay.fail(refusal)
             return
         self.inflight.remove(replica.neuron_id, replica.model_id)
+        self._unroute(relay)
         relay.leave_for_retry()
         self.dispatch(relay, refusal)
+
+    def _unroute(self, relay: Relay) -> None:
+        """Tell the router that a request has left its replica, and how well that one did."""
+        if relay.routed is not None:
+            request, decision = relay.routed
+            relay.routed = None
+            went_well = relay.over and relay.outcome is Outcome.OK
+            self.router.ended(request, decision, relay.trailer if went_well else None)
 
     def _note_trouble(self, relay: Relay, replica: Replica) -> None:
         now_s = self.now()
@@ -272,6 +293,7 @@ class Pipeline:
         duration_ms = (now_s - relay.started_s) * 1e3
         if replica is not None:
             self.inflight.remove(replica.neuron_id, replica.model_id)
+            self._unroute(relay)
             if (self._troubled or replica.probing) and relay.outcome is Outcome.OK:
                 self._note_success(relay, replica, now_s)
         first_s = relay.first_byte_s
@@ -336,16 +358,3 @@ class Pipeline:
 
 def _text(header: bytes) -> str:
     return header[:128].decode("ascii", "ignore")
-
-
-def _asked_of(relay: Relay) -> RoutingRequest:
-    return RoutingRequest(
-        request_id=relay.exchange.request_id,
-        model=relay.head.model,
-        workload_class=relay.workload_class,
-        operation=relay.head.operation,
-        excluded=relay.excluded,
-        prompt_tokens_min=relay.head.prompt_tokens_min,
-        tools=relay.head.tools,
-        json_schema=relay.head.json_schema,
-    )

@@ -8,6 +8,7 @@ from helexa.cortex.orchestrator.routing_memory import RoutingMemory
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot
 from helexa.cortex.orchestrator.strategies import LeastSeconds, RoutingPolicy, Strategy
 from helexa.protocol.inference import Trailer
+from helexa.protocol.workload import WorkloadClass
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,16 +20,23 @@ class Router:
     may_use: TenantPolicy | None = None
     """None: everybody may use everything."""
     memory: RoutingMemory = field(default_factory=RoutingMemory)
+    shown: bool = False
+    """Callers are told where their request went (`x-helexa-route`)."""
 
     def filters(self) -> tuple[Filter, ...]:
         """Return all filters in their order."""
         return FILTERS if self.may_use is None else (tenant_filter(self.may_use), *FILTERS)
 
-    def has_choice(self, model: str | None, snapshot: FleetSnapshot) -> bool:
+    def has_choice(
+        self, model: str | None, workload_class: WorkloadClass, snapshot: FleetSnapshot
+    ) -> bool:
         """Tell whether a request's session and prefix could matter."""
-        if not self.strategy.needs_affinity or model is None:
+        if not self.strategy.needs_affinity:
             return False
-        view = snapshot.models.get(model) or snapshot.models.get(snapshot.names.get(model, ""))
+        name = model if model is not None else snapshot.default_models.get(workload_class)
+        if name is None:
+            return False
+        view = snapshot.models.get(name) or snapshot.models.get(snapshot.names.get(name, ""))
         return view is not None and len(view.replicas) > 1
 
     def sent(self, request: RoutingRequest, decision: RoutingDecision) -> None:

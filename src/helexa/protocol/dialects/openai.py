@@ -65,6 +65,8 @@ class _Sampling(Struct):
     stop: _Stop = None
     seed: _Seed = None
     logit_bias: _Bias = None
+    prompt_cache_key: Raw = Raw()
+    user: Raw = Raw()
 
 
 class _Chat(_Sampling):
@@ -125,6 +127,8 @@ class RequestHead(Struct, frozen=True, gc=False):
     """The model may call tools, by `tools` or the older `functions`."""
     json_schema: bool = False
     """The answer must be JSON, of a given schema or of any."""
+    session: str = ""
+    """What requests of one conversation may have in common: `prompt_cache_key`, else `user`."""
 
 
 def read(operation: Operation, body: bytes) -> RequestHead | Refusal:
@@ -184,7 +188,15 @@ def _chat_head(chat: _Chat) -> RequestHead | Refusal:
         characters // CHARACTERS_PER_TOKEN_MAX,
         _asks_for_tools(chat),
         schema is not None and _asks_for_json(schema),
+        _session_of(chat),
     )
+
+
+def _session_of(sampling: _Sampling) -> str:
+    for told in (sampling.prompt_cache_key, sampling.user):
+        if bytes(told)[:1] == b'"':  # what is no text is nobody's name
+            return str(msgspec.json.decode(told))
+    return ""
 
 
 def _asks_for_tools(chat: _Chat) -> bool:
@@ -211,6 +223,7 @@ def _completion_head(completion: _Completion) -> RequestHead | Refusal:
         completion.max_tokens,
         completion.n or 1,
         prompt_tokens_min=_completion_tokens_min(completion.prompt),
+        session=_session_of(completion),
     )
 
 
