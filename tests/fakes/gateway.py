@@ -9,8 +9,7 @@ import msgspec
 
 from helexa.cortex.gateway.auth import OpenDoor
 from helexa.cortex.gateway.edge.exchange import Exchange
-from helexa.cortex.gateway.edge.head import HeadReader
-from helexa.cortex.gateway.edge.limits import Limits
+from helexa.cortex.gateway.edge.head import Head
 from helexa.cortex.gateway.metering import Record
 from helexa.cortex.gateway.pipeline import Pipeline, Seams
 from helexa.cortex.orchestrator.router import Router
@@ -93,10 +92,7 @@ class Caller:
 def exchange_of(
     caller: Caller, method: str, path: str, headers: dict[bytes, bytes] | None = None
 ) -> Exchange:
-    head = HeadReader(Limits())
-    head.method, head.path, head.query = method, path, ""
-    head.fields, head.minor = headers or {}, 1
-    return Exchange(caller, head, "req-1")
+    return Exchange(caller, Head(method, path, fields=headers or {}), "req-1")
 
 
 @dataclass

@@ -233,7 +233,7 @@ def _admin(parts: _Parts) -> AsgiServer:
     def in_flight(replica: Replica) -> int:
         if gateway is None:
             return 0
-        return gateway.pipeline.inflight.count(replica.neuron_id, replica.model_id)
+        return gateway.pipeline.inflight.on(replica)
 
     def requests() -> dict[str, int]:
         pipeline = gateway.pipeline if gateway is not None else None

@@ -29,7 +29,6 @@ from helexa.cortex.gateway.edge.head import CHUNKED
 from helexa.cortex.gateway.edge.memo import HeadMemo
 from helexa.cortex.gateway.edge.service import Service
 from helexa.protocol.errors import ErrorCode, Refusal
-from helexa.protocol.ids import is_request_id
 
 _MORE: Final = -1
 HEADS_A_TURN_MAX: Final = 16
@@ -157,25 +156,25 @@ class Connection(Answering):
         if end < 4:
             return self._await_head(data, offset)
         self._scanned = 0
-        reader = service.reader
         memo = self._memo
-        refusal: Refusal | None = None
-        head = bytes(data[offset:end])
-        if end - offset > service.limits.head_bytes_max:
-            refusal = grammar.head_too_large(service.limits)
-        elif not memo.recall(head, reader):
-            refusal = reader.read(head)
-            if refusal is None:
-                memo.remember(head, reader)
-        if refusal is not None:
-            self._refuse_unread(None, refusal)
-            return len(data)
-        self._keep_alive = reader.keep_alive
-        told_id = reader.fields.get(b"x-request-id")
-        request_id = (told_id and _caller_id(told_id)) or service.new_request_id()
-        exchange = self._exchange = Exchange(self, reader, request_id)
-        length = reader.length
-        expect = reader.expect
+        raw = bytes(data[offset:end])
+        head = memo.recall(raw)
+        if head is None:
+            found = (
+                service.reader.read(raw)
+                if end - offset <= service.limits.head_bytes_max
+                else grammar.head_too_large(service.limits)
+            )
+            if isinstance(found, Refusal):
+                self._refuse_unread(None, found)
+                return len(data)
+            head = found
+            memo.remember(raw, head)
+        self._keep_alive = head.keep_alive
+        exchange = Exchange(self, head, head.request_id or service.new_request_id())
+        self._exchange = exchange
+        length = head.length
+        expect = head.expect
         exchange.judged = memo.judged
         refusal = self._admit(exchange, length, expect)
         memo.judged = exchange.judged
@@ -258,8 +257,3 @@ class Connection(Answering):
             if service.bodies_bytes > service.limits.bodies_bytes_max:
                 return no_room(service.limits)
         return None
-
-
-def _caller_id(value: bytes) -> str | None:
-    text = value.decode("latin-1")
-    return text if is_request_id(text) else None
