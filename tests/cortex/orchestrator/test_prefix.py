@@ -11,10 +11,12 @@ from helexa.cortex.orchestrator.prefix import (
     Holder,
     PrefixIndex,
     blocks_of,
+    holder_of,
+    neuron_of,
 )
 from helexa.protocol.ids import NeuronId
 
-A, B = (NeuronId("a"), 1), (NeuronId("b"), 7)
+A, B = holder_of(NeuronId("a"), 1), holder_of(NeuronId("b"), 7)
 TEXT = zlib.compress(bytes(range(256)) * 64, 0) * 4
 
 
@@ -60,7 +62,7 @@ def test_who_was_sent_a_prompt_is_found_with_how_much_of_it() -> None:
 
 def test_a_process_that_came_back_is_another_one() -> None:
     index = PrefixIndex()
-    again = (A[0], 2)
+    again = holder_of(NeuronId("a"), 2)
     index.note(blocks(1024), A)
     index.note(blocks(512), again)
     assert index.holders(blocks(1024)) == {A: 1024, again: 512}
@@ -69,8 +71,8 @@ def test_a_process_that_came_back_is_another_one() -> None:
 def test_only_the_last_replicas_of_a_block_are_kept() -> None:
     index = PrefixIndex()
     for number in range(HOLDERS_MAX + 3):
-        index.note(blocks(512), (NeuronId(f"n{number}"), 1))
-    kept = [name for name, _epoch in index.holders(blocks(512))]
+        index.note(blocks(512), holder_of(NeuronId(f"n{number}"), 1))
+    kept = [neuron_of(holder) for holder in index.holders(blocks(512))]
     assert kept == [f"n{n}" for n in range(3, HOLDERS_MAX + 3)]
 
 
@@ -101,7 +103,7 @@ def test_it_never_grows_past_its_bounds_and_never_tells_of_what_was_not_sent(
     index = PrefixIndex(blocks_max)
     most: dict[tuple[Holder, bytes], int] = {}
     for who, size, seed in steps:
-        neuron = (NeuronId(f"n{who}"), 1)
+        neuron = holder_of(NeuronId(f"n{who}"), 1)
         index.note(blocks(size, seed), neuron)
         most[neuron, seed] = max(most.get((neuron, seed), 0), size)
         assert len(index) <= blocks_max

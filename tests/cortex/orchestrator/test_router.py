@@ -3,12 +3,13 @@
 from dataclasses import replace
 from types import MappingProxyType
 
-from helexa.cortex.orchestrator.prefix import blocks_of
+from helexa.cortex.orchestrator.prefix import blocks_of, holder_of
 from helexa.cortex.orchestrator.requests import RoutingDecision
 from helexa.cortex.orchestrator.router import Router
 from helexa.cortex.orchestrator.scheduler import explain, route
 from helexa.cortex.orchestrator.strategies import RoundRobin, RoutingPolicy
 from helexa.protocol.errors import ErrorCode, Refusal
+from helexa.protocol.ids import NeuronId
 from helexa.protocol.inference import Trailer
 from helexa.protocol.workload import WorkloadClass
 from tests.fakes.routing import M, idle, replica, request, snapshot
@@ -43,7 +44,9 @@ def test_what_was_sent_is_remembered_by_memory_and_strategy() -> None:
         router.ended(asked, decision, Trailer(duration_ms=500.0))
         places.append(decision.replica.neuron_id)
     assert places == ["a", "b", "a"]
-    assert router.memory.prefixes.holders(PROMPT).keys() == {("a", 1), ("b", 1)}
+    assert router.memory.prefixes.holders(PROMPT).keys() == {
+        holder_of(NeuronId(name), 1) for name in "ab"
+    }
     assert router.memory.paces.of(decision.replica.neuron_id, decision.model_id).service_s == 0.5
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from helexa.cortex.orchestrator.prefix import blocks_of
+from helexa.cortex.orchestrator.prefix import blocks_of, holder_of
 from helexa.cortex.orchestrator.requests import RoutingRequest
 from helexa.cortex.orchestrator.routing_memory import RoutingMemory
 from helexa.cortex.orchestrator.snapshot import Replica
@@ -21,7 +21,7 @@ REPLICA = Replica(ModelId("m"), NeuronId("n"), 3, CHAT)
 def test_what_was_sent_is_known_and_open_until_it_ends() -> None:
     memory = RoutingMemory()
     memory.sent(REQUEST, REPLICA)
-    assert memory.prefixes.holders(PROMPT) == {("n", 3): 3584}
+    assert memory.prefixes.holders(PROMPT) == {holder_of(NeuronId("n"), 3): 3584}
     pace = memory.paces.of(REPLICA.neuron_id, REPLICA.model_id)
     assert pace.tokens_open == 1000
     memory.ended(REQUEST, REPLICA, None)

@@ -3,14 +3,12 @@
 import msgspec
 import pytest
 
-from helexa.cortex.orchestrator.pace import Pace
-from helexa.cortex.orchestrator.prefix import PrefixIndex, blocks_of
+from helexa.cortex.orchestrator.pace import BYTES_PER_TOKEN, PROMPT_TOKENS_PER_S, Pace
+from helexa.cortex.orchestrator.prefix import PrefixIndex, blocks_of, holder_of
 from helexa.cortex.orchestrator.requests import Candidate, RoutingRequest, candidate_of
 from helexa.cortex.orchestrator.scorers import (
     ANSWER_TOKENS,
-    BYTES_PER_TOKEN,
     CACHE_FULL_S,
-    PROMPT_TOKENS_PER_S,
     Field,
     cache,
     field_of,
@@ -61,9 +59,10 @@ def test_waiting_is_load_times_what_a_request_takes_there() -> None:
 
 def test_what_must_be_read_again_is_told_in_seconds() -> None:
     index = PrefixIndex()
-    index.note(PROMPT[:4], (NeuronId("a"), 1))
-    index.note(PROMPT[:2], (NeuronId("b"), 1))
-    quick = candidate("c", prompt_tokens_per_s=2 * PROMPT_TOKENS_PER_S)
+    index.note(PROMPT[:4], holder_of(NeuronId("a"), 1))
+    index.note(PROMPT[:2], holder_of(NeuronId("b"), 1))
+    quick = candidate("c")
+    quick.pace.prefilled(2000, 1000 / PROMPT_TOKENS_PER_S)
     rows = [candidate("a"), candidate("b"), quick]
     per_byte_s = 1 / (BYTES_PER_TOKEN * PROMPT_TOKENS_PER_S)
     assert prefix(field(*rows, prefixes=index, prefix=PROMPT)) == pytest.approx(
@@ -75,13 +74,13 @@ def test_what_must_be_read_again_is_told_in_seconds() -> None:
 
 def test_a_new_process_remembers_nothing() -> None:
     index = PrefixIndex()
-    index.note(PROMPT, (NeuronId("a"), 0))
+    index.note(PROMPT, holder_of(NeuronId("a"), 0))
     assert prefix(field(candidate("a"), candidate("b"), prefixes=index, prefix=PROMPT)) is None
 
 
 def test_who_knows_the_prompt_and_is_too_busy_gets_no_credit() -> None:
     index = PrefixIndex()
-    index.note(PROMPT, (NeuronId("a"), 1))
+    index.note(PROMPT, holder_of(NeuronId("a"), 1))
     view = field(candidate("a", 3), candidate("b"), prefixes=index, prefix=PROMPT)
     assert prefix(view) is None
     assert view.spilled

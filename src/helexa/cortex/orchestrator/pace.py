@@ -15,6 +15,9 @@ WEIGHT: Final = 0.1
 PROMPT_TOKENS_MIN: Final = 64
 """Computed prompt tokens below which the time to the first token says little about the speed."""
 COMPLETION_TOKENS_MIN: Final = 8
+BYTES_PER_TOKEN: Final = 4
+PROMPT_TOKENS_PER_S: Final = 500.0
+"""Speed of prompt processing where none was measured: between a CPU and a large GPU."""
 
 
 @dataclass(slots=True, eq=False)
@@ -27,6 +30,8 @@ class Pace:
     """Of one answer, after its first token."""
     prompt_tokens_per_s: float = 0.0
     """Of prompts that were not cached, up to the first token."""
+    prompt_byte_s: float = 1.0 / (BYTES_PER_TOKEN * PROMPT_TOKENS_PER_S)
+    """Seconds to read one byte of prompt, from that; assumed until it is known."""
     tokens_open: int = 0
     """Estimated tokens of the requests that are open: what they hold in the engine's cache."""
 
@@ -43,6 +48,7 @@ class Pace:
         """Learn from the prompt tokens that were computed, and the time to the first token."""
         if tokens >= PROMPT_TOKENS_MIN and seconds > 0.0:
             self.prompt_tokens_per_s = _moved(self.prompt_tokens_per_s, tokens / seconds)
+            self.prompt_byte_s = 1.0 / (BYTES_PER_TOKEN * self.prompt_tokens_per_s)
 
 
 def _moved(average: float, value: float) -> float:

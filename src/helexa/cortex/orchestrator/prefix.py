@@ -13,7 +13,7 @@ comes before it, so two prompts with the same hash at a cut are the same up to t
 import zlib
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Final
+from typing import Final, NewType
 
 from helexa.protocol.ids import NeuronId
 
@@ -41,8 +41,18 @@ CUTS: Final = _cuts()
 _SLICES: Final = tuple(pairwise((0, *CUTS)))
 
 
-Holder = tuple[NeuronId, int]
-"""A neuron and the epoch of its process: one that came back as a new process knows nothing."""
+Holder = NewType("Holder", str)
+"""A neuron's process, in one text: texts keep their hash, and this is looked up a lot."""
+
+
+def holder_of(neuron_id: NeuronId, epoch: int) -> Holder:
+    """Return a neuron's process as a holder: one that came back as a new process knows nothing."""
+    return Holder(f"{epoch} {neuron_id}")
+
+
+def neuron_of(holder: Holder) -> NeuronId:
+    """Return whose process a holder is."""
+    return NeuronId(holder.partition(" ")[2])
 
 
 def blocks_of(text: memoryview, seed: bytes = b"") -> tuple[int, ...]:

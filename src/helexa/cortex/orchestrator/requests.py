@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from helexa.cortex.orchestrator.pace import UNKNOWN, Pace
-from helexa.cortex.orchestrator.prefix import Holder
+from helexa.cortex.orchestrator.prefix import Holder, holder_of
 from helexa.cortex.orchestrator.snapshot import ModelView, Replica
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.neuron import NeuronDescriptor
@@ -61,7 +61,7 @@ def candidate_of(replica: Replica, in_flight: int, pace: Pace = UNKNOWN) -> Cand
     neuron_id = replica.neuron_id
     seats = replica.capability.seats or 1
     mark = zlib.crc32(neuron_id.encode())
-    return Candidate(replica, in_flight, seats, pace, (neuron_id, replica.epoch), mark)
+    return Candidate(replica, in_flight, seats, pace, holder_of(neuron_id, replica.epoch), mark)
 
 
 class Choice(NamedTuple):

@@ -4,10 +4,9 @@ Unlike the fleet's snapshot it is the gateway's own: changed in place as request
 gone with the process.
 """
 
-from helexa.cortex.orchestrator.pace import Paces
-from helexa.cortex.orchestrator.prefix import PrefixIndex
+from helexa.cortex.orchestrator.pace import BYTES_PER_TOKEN, Paces
+from helexa.cortex.orchestrator.prefix import PrefixIndex, holder_of
 from helexa.cortex.orchestrator.requests import RoutingRequest
-from helexa.cortex.orchestrator.scorers import BYTES_PER_TOKEN
 from helexa.cortex.orchestrator.snapshot import Replica
 from helexa.protocol.inference import Trailer
 
@@ -24,7 +23,8 @@ class RoutingMemory:
     def sent(self, request: RoutingRequest, replica: Replica) -> None:
         """Note that a request is on its way to a replica."""
         if request.prefix:
-            self.prefixes.note(request.prefix, (replica.neuron_id, replica.epoch))
+            holder = holder_of(replica.neuron_id, replica.epoch)
+            self.prefixes.note(request.prefix, holder)
         pace = self.paces.learning(replica.neuron_id, replica.model_id)
         pace.tokens_open += request.prompt_bytes // BYTES_PER_TOKEN
 

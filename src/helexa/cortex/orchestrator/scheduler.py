@@ -22,7 +22,7 @@ from helexa.cortex.orchestrator.filters import (
     supports,
 )
 from helexa.cortex.orchestrator.pace import Pace
-from helexa.cortex.orchestrator.prefix import Holder
+from helexa.cortex.orchestrator.prefix import Holder, neuron_of
 from helexa.cortex.orchestrator.requests import (
     Candidate,
     Choice,
@@ -165,7 +165,8 @@ def _route_among_many(
         held = router.memory.prefixes.holders(request.prefix)
         by_neuron = _by_neuron(model, snapshot) if held else {}
         looked_at = {replica.neuron_id for replica in part}
-        for neuron_id, _epoch in held:
+        for holder in held:
+            neuron_id = neuron_of(holder)
             known = by_neuron.get(neuron_id)
             if known is not None and neuron_id not in looked_at:
                 looked_at.add(neuron_id)

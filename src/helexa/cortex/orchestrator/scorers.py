@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from helexa.cortex.orchestrator.pace import BYTES_PER_TOKEN
 from helexa.cortex.orchestrator.prefix import PrefixIndex
 from helexa.cortex.orchestrator.requests import Candidate, RoutingRequest
 
@@ -20,9 +21,6 @@ FOREIGN_SHARE: Final = 0.25
 counts our own requests that have ended since."""
 AFFINITY_LOAD_FREE: Final = 0.5
 """Up to this load nobody is too busy for what it knows: half of its seats are free."""
-BYTES_PER_TOKEN: Final = 4
-PROMPT_TOKENS_PER_S: Final = 500.0
-"""Speed of prompt processing where none was measured: between a CPU and a large GPU."""
 ANSWER_TOKENS: Final = 200
 """Length of answer by which replicas' speeds are compared."""
 SPEED_ALIKE: Final = 0.8
@@ -86,7 +84,7 @@ def wait(field: Field) -> list[float] | None:
 
 
 def prefix(field: Field) -> list[float] | None:
-    """Return (best_bytes - own_bytes) / BYTES_PER_TOKEN / prompt_tokens_per_s.
+    """Return (best_bytes - own_bytes) * prompt_byte_s, that is / BYTES_PER_TOKEN / tokens_per_s.
 
     These are the seconds that a replica takes to read what another need not read again. `own_bytes`
     is how much of the prompt it was sent before: 0 above `load_max`.
@@ -106,10 +104,7 @@ def prefix(field: Field) -> list[float] | None:
     if min(sizes) == best:
         return None
     field.known = True
-    return [
-        (best - n) / (BYTES_PER_TOKEN * (c.pace.prompt_tokens_per_s or PROMPT_TOKENS_PER_S))
-        for n, c in zip(sizes, rows, strict=True)
-    ]
+    return [(best - n) * c.pace.prompt_byte_s for n, c in zip(sizes, rows, strict=True)]
 
 
 def session(field: Field) -> list[float] | None:
