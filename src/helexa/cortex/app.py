@@ -198,6 +198,7 @@ def _gateway(parts: _Parts) -> Gateway:
         now=parts.clock.monotonic,
         record=observer.record,
         router=parts.router,
+        retried=observer.retried,
     )
     door = Door(
         edge_limits=_edge_limits(settings),

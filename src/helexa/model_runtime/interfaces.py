@@ -260,6 +260,17 @@ class Probe:
     canary_body: bytes = b""
 
 
+@dataclass(frozen=True, slots=True)
+class Instruments:
+    """Where an engine's server tells about itself. `engines.readings` knows what it says there."""
+
+    metrics_path: str
+    """In the Prometheus text format."""
+    version_path: str
+    version_field: str
+    """The version is this field of the JSON object at `version_path`."""
+
+
 class EngineDescription(Protocol):
     """One engine: its options, how it is started, and how it is spoken to. Pure, no state."""
 
@@ -269,6 +280,8 @@ class EngineDescription(Protocol):
     options: ClassVar[tuple[OptionSpec, ...]]
     binaries: ClassVar[tuple[str, ...]]
     """Names of executables that it may use, best first."""
+    instruments: ClassVar[Instruments | None]
+    """None for a server that tells nothing, or of which that is not known."""
 
     def problems(self, config: ModelConfig) -> list[str]:
         """Say all that is wrong with a config for this engine; an empty list when nothing is."""

@@ -28,6 +28,7 @@ from helexa.model_runtime.interfaces import (
     AttachPlan,
     Failure,
     InboundCall,
+    Instruments,
     Launch,
     LaunchPlan,
     OptionSpec,
@@ -59,6 +60,7 @@ class LlamaCpp:
     spawns: ClassVar[bool] = True
     options: ClassVar[tuple[OptionSpec, ...]] = OPTIONS
     binaries: ClassVar[tuple[str, ...]] = (_LLAMA_SERVER, _PACKAGED)
+    instruments: ClassVar[Instruments | None] = Instruments("/metrics", "/props", "build_info")
 
     def problems(self, config: ModelConfig) -> list[str]:
         """Say all that is wrong with a config for this engine."""

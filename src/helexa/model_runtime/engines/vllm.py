@@ -22,6 +22,7 @@ from helexa.model_runtime.interfaces import (
     AttachPlan,
     Failure,
     InboundCall,
+    Instruments,
     Launch,
     LaunchPlan,
     OptionSpec,
@@ -146,6 +147,7 @@ class Vllm:
     spawns: ClassVar[bool] = True
     options: ClassVar[tuple[OptionSpec, ...]] = _OPTIONS
     binaries: ClassVar[tuple[str, ...]] = (_PYTHON,)
+    instruments: ClassVar[Instruments | None] = Instruments("/metrics", "/version", "version")
 
     def problems(self, config: ModelConfig) -> list[str]:
         """Say all that is wrong with a config for this engine."""
