@@ -27,7 +27,7 @@ from helexa.cortex.gateway.app import Door, Gateway
 from helexa.cortex.gateway.auth import OpenDoor, StaticKeys
 from helexa.cortex.gateway.edge.limits import Limits as EdgeLimits
 from helexa.cortex.gateway.edge.listening import open_sockets
-from helexa.cortex.gateway.observe import RequestObserver
+from helexa.cortex.gateway.observe import RequestObserver, RouteCounts
 from helexa.cortex.gateway.pipeline import Seams
 from helexa.cortex.gateway.routing_plugins import router_of
 from helexa.cortex.mesh import MeshView, start_mesh
@@ -191,6 +191,7 @@ def _gateway(parts: _Parts) -> Gateway:
     settings = parts.config.gateway
     logger = logging.get("gateway")
     observer = RequestObserver(parts.metrics, logger, parts.clock.monotonic)
+    RouteCounts(parts.metrics, parts.router.memory)
     seams = Seams(
         snapshot=parts.loop.snapshot,
         report=parts.loop.report,

@@ -4,7 +4,7 @@ import pytest
 
 from helexa.cortex.orchestrator.prefix import blocks_of, holder_of
 from helexa.cortex.orchestrator.requests import RoutingRequest
-from helexa.cortex.orchestrator.routing_memory import RoutingMemory
+from helexa.cortex.orchestrator.routing_memory import DECISIONS_MAX, RoutingMemory
 from helexa.cortex.orchestrator.snapshot import Replica
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.inference import Trailer, Usage
@@ -39,6 +39,19 @@ def test_an_answer_teaches_speeds_without_the_time_in_the_queue() -> None:
     assert pace.service_s == 6.0
     assert pace.prompt_tokens_per_s == pytest.approx(500.0)
     assert pace.tokens_per_s == pytest.approx(25.0)
+
+
+def test_decisions_are_counted_until_they_are_taken() -> None:
+    memory = RoutingMemory()
+    for reason in ("prefix", "spill", "prefix"):
+        memory.decided(ModelId("m"), reason)
+    assert memory.take_decisions() == {("m", "prefix"): 2, ("m", "spill"): 1}
+    assert memory.take_decisions() == {}
+    for number in range(DECISIONS_MAX + 9):
+        memory.decided(ModelId(f"m{number}"), "prefix")
+    memory.decided(ModelId("m0"), "prefix")
+    counts = memory.take_decisions()
+    assert (len(counts), counts[ModelId("m0"), "prefix"]) == (DECISIONS_MAX, 2)
 
 
 def test_an_answer_without_usage_teaches_its_time_alone() -> None:

@@ -41,6 +41,7 @@ class Router:
 
     def sent(self, request: RoutingRequest, decision: RoutingDecision) -> None:
         """Note that a request is on its way where it was decided to go."""
+        self.memory.decided(decision.model_id, decision.reason)
         self.memory.sent(request, decision.replica)
         self.strategy.sent(request, decision.replica)
 

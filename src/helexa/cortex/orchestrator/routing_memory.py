@@ -4,21 +4,40 @@ Unlike the fleet's snapshot it is the gateway's own: changed in place as request
 gone with the process.
 """
 
+from typing import Final
+
 from helexa.cortex.orchestrator.pace import BYTES_PER_TOKEN, Paces
 from helexa.cortex.orchestrator.prefix import PrefixIndex, holder_of
 from helexa.cortex.orchestrator.requests import RoutingRequest
 from helexa.cortex.orchestrator.snapshot import Replica
+from helexa.protocol.ids import ModelId
 from helexa.protocol.inference import Trailer
+
+DECISIONS_MAX: Final = 4096
+"""Models and reasons counted apart between two looks at the counts."""
 
 
 class RoutingMemory:
     """Which prompts went where, and how fast each replica was with them."""
 
-    __slots__ = ("paces", "prefixes")
+    __slots__ = ("_decisions", "paces", "prefixes")
 
     def __init__(self) -> None:
         self.paces = Paces()
         self.prefixes = PrefixIndex()
+        self._decisions: dict[tuple[ModelId, str], int] = {}
+
+    def decided(self, model_id: ModelId, reason: str) -> None:
+        """Count a decision."""
+        key = (model_id, reason)
+        count = self._decisions.get(key, 0)
+        if count or len(self._decisions) < DECISIONS_MAX:
+            self._decisions[key] = count + 1
+
+    def take_decisions(self) -> dict[tuple[ModelId, str], int]:
+        """Return how often what was decided since this was last asked."""
+        taken, self._decisions = self._decisions, {}
+        return taken
 
     def sent(self, request: RoutingRequest, replica: Replica) -> None:
         """Note that a request is on its way to a replica."""
