@@ -17,7 +17,6 @@ from helexa.cortex.orchestrator.router import Router
 from helexa.cortex.orchestrator.scheduler import route
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, ModelView, NeuronView, Replica
 from helexa.protocol.ids import ModelId, NeuronId
-from helexa.protocol.inference import Trailer, Usage
 from helexa.protocol.model import ModelCapability, ModelConfig
 from helexa.protocol.neuron import (
     Capabilities,
@@ -31,9 +30,6 @@ from helexa.protocol.workload import Operation, Workload, WorkloadClass
 PROMPT = b'{"model":"m0","messages":[' + b"The quick brown fox. " * 2400 + b"]}"
 BLOCKS = prefix_of(Operation.CHAT, "m0", PROMPT)
 CAPABILITY = ModelCapability(workloads=(Workload.CHAT,), context_tokens=32768, seats=4)
-ENDED = Trailer(
-    usage=Usage(prompt_tokens=900, completion_tokens=120), first_token_ms=400.0, duration_ms=2500.0
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +100,8 @@ def used_router(fleet: FleetSnapshot) -> Router:
         size = len(BLOCKS) * (number + 1) // (len(replicas) + 1)
         sent = request_of("warm", {"prefix": BLOCKS[:size]})
         router.memory.sent(sent, replica)
-        router.memory.ended(sent, replica, ENDED)
+        router.memory.paces.learning(replica.neuron_id, replica.model_id).generated(120, 2.1)
+        router.memory.paces.learning(replica.neuron_id, replica.model_id).served(2.5)
     return router
 
 

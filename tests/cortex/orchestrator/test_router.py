@@ -43,6 +43,7 @@ def test_what_was_sent_is_remembered_by_memory_and_strategy() -> None:
         router.sent(asked, decision)
         router.ended(asked, decision, Trailer(duration_ms=500.0))
         places.append(decision.replica.neuron_id)
+    router.memory.learn()
     assert places == ["a", "b", "a"]
     assert router.memory.prefixes.holders(PROMPT).keys() == {
         holder_of(NeuronId(name), 1) for name in "ab"

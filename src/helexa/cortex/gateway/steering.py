@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from helexa.cortex.gateway.affinity import prefix_of, session_of
+from helexa.cortex.gateway.affinity import PROMPT_BYTES_MIN, prefix_of, session_of
 from helexa.cortex.orchestrator.requests import RoutingDecision, RoutingRequest
 from helexa.cortex.orchestrator.router import Router
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot
@@ -21,7 +21,7 @@ def asked_of(relay: "Relay", snapshot: FleetSnapshot, router: Router) -> Routing
         body = exchange.body
         session = session_of(exchange.headers, head.session)
         prefix = prefix_of(head.operation, head.model, body)
-        prompt_bytes = len(body)
+        prompt_bytes = len(body) if len(body) >= PROMPT_BYTES_MIN else 0
     return RoutingRequest(
         exchange.request_id,
         head.operation,

@@ -37,7 +37,7 @@ class RoutingRequest(msgspec.Struct, frozen=True, gc=False):
     prefix: tuple[int, ...] = ()
     """The prompt's block hashes (`prefix.blocks_of`); empty for prompts too small to matter."""
     prompt_bytes: int = 0
-    """Size of the prompt; 0 where it does not matter."""
+    """Size of the prompt; 0 where it is small or does not matter."""
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):

@@ -41,12 +41,12 @@ class Router:
 
     def sent(self, request: RoutingRequest, decision: RoutingDecision) -> None:
         """Note that a request is on its way where it was decided to go."""
-        self.memory.decided(decision.model_id, decision.reason)
-        self.memory.sent(request, decision.replica)
+        if request.prompt_bytes or request.prefix:
+            self.memory.sent(request, decision.replica)
         self.strategy.sent(request, decision.replica)
 
     def ended(
         self, request: RoutingRequest, decision: RoutingDecision, trailer: Trailer | None
     ) -> None:
         """Note the end of a request that was noted as sent; `trailer` only where it went well."""
-        self.memory.ended(request, decision.replica, trailer)
+        self.memory.ended(request, decision, trailer)
