@@ -65,6 +65,7 @@ def test_a_route_is_explained() -> None:
     (candidate,) = body["candidates"]
     assert candidate["eligible"]
     assert candidate["scores"]["wait"] == 0.5
+    assert (body["reason"], body["strategy"], body["weights"]) == ("only", "default", {"wait": 1.0})
     assert body["placement"]["neurons"][0]["neuron"] == "n1"
 
 

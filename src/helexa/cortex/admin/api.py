@@ -4,7 +4,7 @@ GET /health                       the process is alive; what is impaired, if any
 GET /api/v1/status                everything on one screen
 GET /api/v1/models                models, replicas, why one is not there
 GET /api/v1/neurons               neurons, their hardware and models
-GET /api/v1/explain?model=NAME    where a request would go now, and why (&operation=chat|…)
+GET /api/v1/explain?model=NAME    where a request would go now, and why (&operation=chat|…&session=…&key=…)
 GET /api/v1/join                  how another machine joins
 GET /metrics                      Prometheus text
 """
@@ -30,6 +30,7 @@ from helexa.cortex.orchestrator.snapshot import FleetSnapshot, Replica
 from helexa.protocol.workload import Operation, WorkloadClass
 from helexa.util.metrics import CONTENT_TYPE
 
+SESSION_CHARS_MAX = 256
 _CLASSES = {
     Operation.CHAT: WorkloadClass.CHAT_INTERACTIVE,
     Operation.COMPLETION: WorkloadClass.CHAT_INTERACTIVE,
@@ -165,6 +166,8 @@ class _Api:
             operation=operation,
             workload_class=_CLASSES[operation],
             model=request.query_params.get("model"),
+            session=request.query_params.get("session", "")[:SESSION_CHARS_MAX],
+            principal=request.query_params.get("key", "")[:128],
         )
         snapshot = facts.snapshot()
         found = explain(asked, snapshot, facts.in_flight, facts.router)

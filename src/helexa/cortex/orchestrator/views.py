@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from helexa.cortex.orchestrator.circuit import CircuitState, restricted_of
+from helexa.cortex.orchestrator.circuit import CLOSED, CircuitState, restricted_of
 from helexa.cortex.orchestrator.draining import is_relieved, successors
 from helexa.cortex.orchestrator.liveness import NeuronState
 from helexa.cortex.orchestrator.placement import Placement, booked_bytes, needs_of_models, place
@@ -174,10 +174,11 @@ def _replicas(where: list[tuple[NeuronView, Instance]], *, relieved: bool) -> tu
         for neuron, instance in where
         if neuron.state in _ROUTABLE and instance.state is ModelState.LOADED
     ]
-    used = [(n, i) for n, i in loaded if not (n.draining and relieved)]
-    restricted = {
-        used[place][0].descriptor.id for place in restricted_of([i.circuit for _, i in used])
-    }
+    restricted: set[NeuronId] = set()
+    if any(instance.circuit is not CLOSED for _, instance in loaded):
+        used = [(n, i) for n, i in loaded if not (n.draining and relieved)]
+        places = restricted_of([i.circuit for _, i in used])
+        restricted = {used[place][0].descriptor.id for place in places}
     return tuple(
         _replica(
             neuron,
