@@ -305,13 +305,13 @@ class _Neuron:
         await self._supervisor.close()
         self._client.close()
         self._engine_client.close()
-        await self._scrape.close()
         waiting: list[asyncio.Task[Any]] = [self._client_task]
         if self._api is not None:
             self._api.stop()
             waiting.append(self._api_task)
         await asyncio.wait(waiting, timeout=5.0)
         left = await self._tasks.close()
+        await self._scrape.close()
         self._log.info("neuron stopped", requests_cut=cut, tasks_left=left)
 
     async def _drain(self) -> int:

@@ -4,7 +4,8 @@ GET /health                       the process is alive; what is impaired, if any
 GET /api/v1/status                everything on one screen
 GET /api/v1/models                models, replicas, why one is not there
 GET /api/v1/neurons               neurons, their hardware and models
-GET /api/v1/explain?model=NAME    where a request would go now, and why (&operation=chat|…&session=…&key=…)
+GET /api/v1/explain?model=NAME    where a request would go now, and why
+                                  (&operation=chat|… &session=… &key=…)
 GET /api/v1/join                  how another machine joins
 GET /metrics                      Prometheus text
 """

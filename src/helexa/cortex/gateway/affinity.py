@@ -19,8 +19,8 @@ SESSION_HEADERS: Final = (
 )
 """What clients send, of their own accord or by their configuration; the first one counts."""
 SESSION_CHARS_MAX: Final = 256
-PROMPT_BYTES_MIN: Final = 1024
-"""A smaller body is computed faster than it is worth to look for who knows it."""
+PROMPT_BYTES_MIN: Final = CUTS[0]
+"""A smaller body has no whole block."""
 _FIELDS: Final = {Operation.CHAT: b'"messages"', Operation.COMPLETION: b'"prompt"'}
 
 

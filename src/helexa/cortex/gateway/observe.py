@@ -94,7 +94,7 @@ class RequestObserver:
         """Count a replica that was given up for another one."""
         self._metrics.counter(
             "helexa_retries_total",
-            "Requests that were sent to another replica",
+            "Replicas that were given up for another one",
             model=self._label(replica.model_id),
             reason=code.value,
         ).inc()
