@@ -14,7 +14,7 @@ WORDS = (
     "knoll", "lagoon", "meadow", "nook", "orchard", "prairie", "quarry", "ridge", "summit",
     "thicket", "upland", "valley", "willow", "yonder", "zenith",
 )  # fmt: skip
-SYSTEM_WORDS = 80
+SYSTEM_WORDS = 30
 ANSWER_TOKENS = 8
 REQUEST_TIMEOUT_S = 300.0
 
@@ -46,7 +46,7 @@ class Plan:
 
     conversations: int = 40
     turns: int = 8
-    words_per_turn: int = 30
+    words_per_turn: int = 50
     at_once: int = 4
     seed: int = 7
 
