@@ -87,9 +87,13 @@ class Gateway:
         if self.pipeline.held:
             self.pipeline.wake()
 
+    def refuse_new(self) -> None:
+        """Answer new requests with `shutting_down` from here on."""
+        self.pipeline.draining = True
+
     async def drain(self, timeout_s: float) -> None:
         """Take no new requests and wait for the running ones; what is left then is cut."""
-        self.pipeline.draining = True
+        self.refuse_new()
         deadline_s = self._clock.monotonic() + timeout_s
         while len(self.pipeline) and self._clock.monotonic() < deadline_s:  # noqa: ASYNC110
             await asyncio.sleep(
