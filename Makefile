@@ -49,6 +49,8 @@ soak: develop ## long runs of the coverage-guided fuzzers
 
 bench: develop ## measure the gateway beside nginx and a bare backend (needs gcc and nginx)
 	$(BIN)/python -m bench.run
+	$(BIN)/python -m bench.routing
+	$(BIN)/python -m bench.prefix
 
 docs: develop ## write the generated pages again
 	$(BIN)/python -m helexa.cli.manual docs

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from helexa.cortex.orchestrator.board import Board, holds
+from helexa.cortex.orchestrator.circuit import CLOSED, CircuitState, restricted_of
 from helexa.cortex.orchestrator.demand import hardware_key
 from helexa.cortex.orchestrator.draining import is_relieved
 from helexa.cortex.orchestrator.liveness import NeuronState
@@ -99,11 +100,7 @@ def _view(
 ) -> ModelView:
     moves = any(neuron.draining for neuron, _ in where)
     relieved = moves and is_relieved(wanted, config.id, plan.neurons)
-    replicas = tuple(
-        _replica(neuron, instance, cordoned=neuron.draining and relieved)
-        for neuron, instance in where
-        if neuron.state in _ROUTABLE and instance.state is ModelState.LOADED
-    )
+    replicas = _replicas(where, relieved=relieved)
     if all(replica.cordoned for replica in replicas):
         replicas = ()  # what serves it is on its way out: to callers it is not loaded
     view = ModelView(
@@ -206,9 +203,35 @@ def _loading(model_id: ModelId, plan: _Plan) -> tuple[bool, str, float | None]:
     return found
 
 
-def _replica(neuron: NeuronView, instance: Instance, *, cordoned: bool) -> Replica:
+def _replicas(where: list[tuple[NeuronView, Instance]], *, relieved: bool) -> tuple[Replica, ...]:
+    """Return what may be sent requests; of those in use, not too many are out by their circuits."""
+    loaded = [
+        (neuron, instance)
+        for neuron, instance in where
+        if neuron.state in _ROUTABLE and instance.state is ModelState.LOADED
+    ]
+    restricted: set[NeuronId] = set()
+    if any(instance.circuit is not CLOSED for _, instance in loaded):
+        used = [(n, i) for n, i in loaded if not (n.draining and relieved)]
+        places = restricted_of([i.circuit for _, i in used])
+        restricted = {used[place][0].descriptor.id for place in places}
+    return tuple(
+        _replica(
+            neuron,
+            instance,
+            cordoned=neuron.draining and relieved,
+            restricted=neuron.descriptor.id in restricted,
+        )
+        for neuron, instance in loaded
+    )
+
+
+def _replica(
+    neuron: NeuronView, instance: Instance, *, cordoned: bool, restricted: bool
+) -> Replica:
     status = instance.status
     assert status is not None
+    circuit = instance.circuit.state
     return Replica(
         model_id=status.model_id,
         neuron_id=neuron.descriptor.id,
@@ -216,10 +239,13 @@ def _replica(neuron: NeuronView, instance: Instance, *, cordoned: bool) -> Repli
         capability=status.capability or _UNKNOWN,
         # A neuron's problems are not a replica's: another model that failed there, or a state
         # that could not be saved, keeps nobody from using the models that run.
-        healthy=instance.shunned_until_s == 0.0,
+        healthy=not (restricted and circuit is CircuitState.OPEN),
+        probing=restricted and circuit is CircuitState.HALF_OPEN,
         suspect=neuron.suspect,
         cordoned=cordoned,
         active_requests=status.active_requests,
+        waiting_requests=status.waiting_requests,
+        circuit=circuit,
     )
 
 
