@@ -14,6 +14,7 @@ from helexa.cortex.gateway.metering import Record
 from helexa.cortex.gateway.pipeline import Pipeline, Seams
 from helexa.cortex.gateway.rate_limit import UNLIMITED
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, ModelView, NeuronView, Replica
+from helexa.protocol.errors import ErrorCode
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.inference import OpenHead, Reset, ResponseHead, Trailer, Usage
 from helexa.protocol.model import ModelCapability
@@ -203,6 +204,7 @@ class World:
         self.neurons = {NeuronId(name): FakeNeuron(name) for name in names}
         self.reports: list[object] = []
         self.records: list[Record] = []
+        self.retries: list[tuple[NeuronId, ErrorCode]] = []
         self.snapshot = snapshot_of(*names)
         seams = Seams(
             snapshot=lambda: self.snapshot,
@@ -211,6 +213,7 @@ class World:
             now=lambda: self.now_s,
             record=self.records.append,
             limiter=limiter,
+            retried=lambda replica, code: self.retries.append((replica.neuron_id, code)),
         )
         self.pipeline = Pipeline(seams, authenticator or OpenDoor(), self.settings)
 

@@ -211,6 +211,7 @@ def _gateway(parts: _Parts) -> Gateway:
         open_stream=parts.links.open_stream,
         now=parts.clock.monotonic,
         record=observer.record,
+        retried=observer.retried,
     )
     door = Door(
         edge_limits=_edge_limits(settings),

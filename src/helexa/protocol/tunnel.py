@@ -61,11 +61,22 @@ from helexa.protocol.tunnel_frames import (
 )
 from helexa.protocol.tunnel_stream import NOBODY, Stream
 
-__all__ = ["Stream", "StreamHandler", "Tunnel", "TunnelError"]
+__all__ = ["NOBODY", "Stream", "StreamHandler", "Traffic", "Tunnel", "TunnelError"]
 
 _INTERNAL: Final = b'{"code":"internal_error"}'
 _TO_HANDLER: Final = frozenset({DATA, HEAD, END})
 Accept = Callable[[Stream, bytes], StreamHandler]
+
+
+class Traffic:
+    """What a tunnel has carried, by message; for its owner to read and to set back."""
+
+    __slots__ = ("bytes_in", "bytes_out", "messages_in", "messages_out", "stalls")
+
+    def __init__(self) -> None:
+        self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = 0
+        self.stalls = 0
+        """Times that a stream was given more than the other end takes."""
 
 
 class Tunnel:
@@ -97,6 +108,7 @@ class Tunnel:
         self.answers = False
         """The peer takes ANSWER frames: set by the shell once it knows the peer's version."""
         self.closed = False
+        self.traffic = Traffic()
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -124,6 +136,9 @@ class Tunnel:
     def receive(self, message: bytes) -> None:
         """Take one binary message; raises TunnelError where the peer broke a rule."""
         offset, length = 0, len(message)
+        traffic = self.traffic
+        traffic.messages_in += 1
+        traffic.bytes_in += length
         streams = self._streams
         while offset < length:
             if length - offset < HEADER_BYTES:
@@ -141,7 +156,7 @@ class Tunnel:
             elif stream is not None and kind == ANSWER:
                 self._answered(stream, message, offset, end)
             elif kind in {OPEN, WHOLE}:
-                self._opened(number, message[offset:end], whole=kind == WHOLE)
+                self._opened(kind, number, message, offset, end)
             elif stream is not None:
                 self._control(kind, stream, message[offset:end])
             elif not 0 < number <= self._last_number or kind not in KINDS:
@@ -158,6 +173,9 @@ class Tunnel:
                 self._asleep = True
                 return b""
             self._out, self._out_bytes = [], 0
+            traffic = self.traffic
+            traffic.messages_out += 1
+            traffic.bytes_out += size
             return out[0] if len(out) == 1 else b"".join(out)
         writable = self._take_turns(out, size, limit_bytes)
         self._out, self._out_bytes = [], 0
@@ -168,7 +186,8 @@ class Tunnel:
             if self._turns or self._out:
                 return self.take(limit_bytes)
             self._asleep = True
-        return b"".join(out)
+            return b""
+        return self._counted(b"".join(out))
 
     def close(self, payload: bytes) -> None:
         """End every stream: each handler gets `on_reset(payload)`; nothing is sent any more."""
@@ -230,27 +249,28 @@ class Tunnel:
         except Exception as error:  # noqa: BLE001  one stream's fault must not end the others
             self._handler_failed(stream, error)
 
-    def _opened(self, number: int, payload: bytes, *, whole: bool) -> None:
+    def _opened(self, kind: int, number: int, message: bytes, start: int, end: int) -> None:
+        """Accept a stream whose head and first bytes are between `start` and `end`."""
         accept = self._accept
         if accept is None:
             raise TunnelError("a stream was opened towards the end that opens them")
         if number != self._last_number + 1:
             raise TunnelError(f"stream {number} was opened after {self._last_number}")
-        if len(payload) < 2 or len(payload) < 2 + U16.unpack_from(payload)[0]:
+        head_at = start + U16.size
+        body_at = head_at + U16.unpack_from(message, start)[0] if head_at <= end else head_at
+        if body_at > end:
             raise TunnelError(f"the head of stream {number} is cut short")
         if len(self._streams) >= STREAMS_MAX:
             raise TunnelError(f"more than {STREAMS_MAX} streams are open")
         self._last_number = number
         stream = Stream(self, number)
         self._streams[number] = stream
-        body_at = 2 + U16.unpack_from(payload)[0]
-        body = payload[body_at:]
-        stream._receivable -= len(body)
+        stream._receivable -= end - body_at
         try:
-            stream.handler = handler = accept(stream, payload[2:body_at])
-            if body and not stream.over:
-                handler.on_data(body)
-            if whole and not stream.over:
+            stream.handler = handler = accept(stream, message[head_at:body_at])
+            if body_at < end and not stream.over:
+                handler.on_data(message[body_at:end])
+            if kind == WHOLE and not stream.over:
                 handler.on_end(b"")
         except Exception as error:  # noqa: BLE001  one stream's fault must not end the others
             self._handler_failed(stream, error)
@@ -322,8 +342,8 @@ class Tunnel:
             size += stream._turn(out)
             if stream._can_go():
                 self._make_ready(stream)
-            if stream._congested and stream.backlog_bytes <= BACKLOG_LOW_BYTES:
-                stream._congested = False
+            if stream.congested and stream.backlog_bytes <= BACKLOG_LOW_BYTES:
+                stream.congested = False
                 writable.append(stream)
         return writable
 
@@ -336,4 +356,9 @@ class Tunnel:
             count += 1
         self._out = out[count:]
         self._out_bytes -= size
-        return b"".join(out[:count])
+        return self._counted(b"".join(out[:count]))
+
+    def _counted(self, message: bytes) -> bytes:
+        self.traffic.messages_out += 1
+        self.traffic.bytes_out += len(message)
+        return message

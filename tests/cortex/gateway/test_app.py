@@ -13,6 +13,7 @@ from helexa.cortex.gateway.auth import OpenDoor
 from helexa.cortex.gateway.edge.limits import Limits
 from helexa.cortex.gateway.metering import BECAUSE_CHARS_MAX
 from helexa.cortex.gateway.observe import LINES_PER_SECOND
+from helexa.cortex.gateway.overhead import SAMPLE_EVERY
 from helexa.cortex.gateway.pipeline import Seams
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.tunnel import Stream, StreamHandler
@@ -54,7 +55,7 @@ class House:
         self.gateway = Gateway(
             seams,
             OpenDoor(),
-            Settings(),
+            Settings(requests_in_flight_max=2 * SAMPLE_EVERY),
             Door(Limits(), PrometheusMetrics(), ("https://chat.example.org",)),
             clock=clock,
             logger=self.log,
@@ -76,6 +77,21 @@ class House:
             while not self.neuron.jobs:
                 await asyncio.sleep(0.005)
 
+    async def begin(
+        self, client: aiohttp.ClientSession, count: int
+    ) -> list[aiohttp.ClientResponse]:
+        """Send so many requests; all get their status and no answer yet."""
+        loop = asyncio.get_running_loop()
+        answers = []
+        for number in range(count):
+            asked = loop.create_task(client.post(f"{self.url}/v1/chat/completions", json=BODY))
+            async with asyncio.timeout(5):
+                while len(self.neuron.jobs) == number:
+                    await asyncio.sleep(0.001)
+            self.neuron.jobs[-1].begin()
+            answers.append(await asked)
+        return answers
+
 
 @pytest.fixture
 async def house() -> AsyncIterator[House]:
@@ -87,7 +103,7 @@ async def house() -> AsyncIterator[House]:
 
 @pytest.fixture
 async def client() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=200)) as session:
         yield session
 
 
@@ -199,3 +215,18 @@ async def test_a_page_of_an_allowed_origin_may_read_refusals_too(
             assert answer.status == status
             allowed = answer.headers.get("access-control-allow-origin")
             assert allowed == (origin if "chat" in origin else None)
+
+
+async def test_metrics_are_brought_up_to_date_when_they_are_asked_for(
+    house: House, client: aiohttp.ClientSession
+) -> None:
+    """R1.42. Of the requests some are timed, those that reach the neuron stage by stage."""
+    answers = await house.begin(client, SAMPLE_EVERY)
+    async with client.get(f"{house.url}/metrics") as answer:
+        text = await answer.text()
+    assert f"helexa_streams_open {SAMPLE_EVERY}.0" in text
+    assert f'helexa_requests_inflight{{model="m"}} {SAMPLE_EVERY}.0' in text
+    for stage in ("admission", "parse", "dispatch"):
+        assert f'helexa_overhead_seconds_count{{stage="{stage}"}} 1.0' in text
+    for begun in answers:
+        begun.close()

@@ -206,6 +206,7 @@ def test_what_nothing_was_done_for_is_tried_on_another_neuron_once() -> None:
     world.job(other).answer(ANSWER)
     assert (caller.status, caller.body) == (200, ANSWER)
     assert world.records[0].attempts == 2
+    assert world.retries == [(first, "upstream_connection_error")]
     assert world.pipeline.inflight.total == 0
     assert [type(report) for report in world.reports] == [RequestOutcome]
 
@@ -217,6 +218,7 @@ def test_a_second_failure_is_told() -> None:
         neuron.jobs[0].give_up("engine_crash", message="it died", retry_elsewhere=True)
         world.carry()
     assert (caller.status, caller.error["code"]) == (502, "engine_crash")
+    assert len(world.retries) == 1
     assert world.pipeline.inflight.total == 0
 
 
@@ -236,6 +238,7 @@ def test_a_connection_that_is_gone_when_it_is_needed_is_passed_over() -> None:
     for _ in range(4):
         world.ask()
     assert len(world.neurons["n2"].jobs) == 4
+    assert set(world.retries) <= {("n1", "upstream_connection_error")}
     world.neurons["n2"].die()
     _, caller = world.ask()
     assert (caller.status, caller.error["code"]) == (502, "upstream_connection_error")
@@ -288,3 +291,20 @@ def test_a_draining_gateway_takes_nothing_new_and_ends_the_rest_with_an_error() 
     assert running.error["code"] == "shutting_down"
     assert (running.cut_off, running.complete) == (True, False)
     assert world.job().cancelled is not None
+
+
+def test_what_is_streamed_and_what_came_last_is_known_until_it_is_over() -> None:
+    world = World("n1")
+    assert (world.pipeline.streams, world.pipeline.newest) == (0, None)
+    first, _ = world.ask(stream=True)
+    second, _ = world.ask()
+    assert world.pipeline.streams == 1
+    newest = world.pipeline.newest
+    assert newest is not None
+    assert newest.exchange is second
+    world.job().answer(ANSWER)
+    newest = world.pipeline.newest
+    assert newest is not None
+    assert newest.exchange is first
+    world.job(index=0).give_up("internal_error")
+    assert (world.pipeline.streams, world.pipeline.newest) == (0, None)

@@ -16,8 +16,12 @@ from helexa.util.tasks import TaskScope
 from tests.fakes.exchange_log import until
 
 
+async def tell_metrics():
+    return b"metric 1\n"
+
+
 @asynccontextmanager
-async def api(problems=(), metrics=lambda: b"metric 1\n", loopback=True):
+async def api(problems=(), metrics=tell_metrics, loopback=True):
     failures = []
     tasks = TaskScope(lambda name, error: failures.append(error))
     app = make_app(lambda: NeuronHealth(problems=problems), lambda: {"a": 1}, metrics)

@@ -14,6 +14,7 @@ from helexa.cortex.gateway.edge.server import EdgeServer
 from helexa.cortex.gateway.headers import refusal_answer
 from helexa.cortex.gateway.metering import BECAUSE_CHARS_MAX, LineBudget, Record
 from helexa.cortex.gateway.observe import LINES_PER_SECOND, LoadGauges
+from helexa.cortex.gateway.overhead import SAMPLE_EVERY, Overhead
 from helexa.cortex.gateway.pipeline import Limits, Pipeline, Seams
 from helexa.cortex.gateway.routes import Facts, Judged, Routes
 from helexa.cortex.orchestrator.demand import DemandSample
@@ -52,7 +53,11 @@ class Gateway:
         logger: Any,
     ) -> None:
         self._logger = logger
-        self._gauges = LoadGauges(door.metrics if door.metrics is not None else NoMetrics())
+        metrics: Metrics = door.metrics if door.metrics is not None else NoMetrics()
+        self._gauges = LoadGauges(metrics)
+        self._overhead = Overhead(metrics, clock.monotonic)
+        self._until_handle_timed = self._until_admit_timed = SAMPLE_EVERY
+        metrics.before_render(self._collect)
         self._clock = clock
         self._lines = LineBudget(LINES_PER_SECOND)
         facts = Facts(
@@ -71,7 +76,7 @@ class Gateway:
         self.pipeline = Pipeline(seams, authenticator, settings)
         self._server = EdgeServer(
             self._handle,
-            admit=self._routes.admit,
+            admit=self._admit,
             refuse=self._refuse,
             limits=door.edge_limits,
             clock=clock,
@@ -115,6 +120,13 @@ class Gateway:
     # ── what the edge calls ───────────────────────────────────────────────────────────────────
 
     def _handle(self, exchange: Exchange) -> None:
+        self._until_handle_timed -= 1
+        if not self._until_handle_timed:
+            self._until_handle_timed = SAMPLE_EVERY
+            began_s = self._overhead.now()
+            self._handle(exchange)
+            self._overhead.handled(began_s, exchange, self.pipeline.newest)
+            return
         judged = exchange.judged
         if isinstance(judged, Judged):
             self.pipeline.handle(exchange, judged.operation)
@@ -124,6 +136,16 @@ class Gateway:
             answer = refusal_answer(answer, exchange.request_id)
         status, lines, body = answer
         exchange.respond(status, lines + self._routes.cors_lines(exchange), body)
+
+    def _admit(self, exchange: Exchange) -> Refusal | None:
+        self._until_admit_timed -= 1
+        if self._until_admit_timed:
+            return self._routes.admit(exchange)
+        self._until_admit_timed = SAMPLE_EVERY
+        began_s = self._overhead.now()
+        refusal = self._routes.admit(exchange)
+        self._overhead.admitted(began_s)
+        return refusal
 
     def _refuse(self, exchange: Exchange | None, refusal: Refusal) -> tuple[int, bytes, bytes]:
         status, lines, body = refusal_answer(refusal, exchange.request_id if exchange else "")
@@ -149,7 +171,12 @@ class Gateway:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
             self.pipeline.sweep()
-            self._gauges.update(self.pipeline.inflight.by_model(), self.pipeline.held)
+
+    def _collect(self) -> None:
+        pipeline = self.pipeline
+        self._gauges.update(
+            pipeline.inflight.by_model(), held=pipeline.held, streams=pipeline.streams
+        )
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         self._logger.error("task_failed", task=name, error=describe(error))

@@ -68,6 +68,8 @@ class Seams:
     now: Callable[[], float]
     record: Callable[[Record], None]
     """Told of every request, once, before its caller sees the end."""
+    retried: Callable[[Replica, ErrorCode], None] = lambda _replica, _code: None
+    """Told of each replica that is given up for another one, and why."""
     extra_lines: Callable[[Exchange], bytes] = lambda _exchange: b""
     """Header lines that an answer gets beside its own: those of CORS."""
     limiter: RateLimiter = UNLIMITED
@@ -91,6 +93,7 @@ class Pipeline:
         self.decisions = Decisions(seams.now)
         self._record = self.decisions.after(seams.record)
         self._limiter = seams.limiter
+        self._retried = seams.retried
         self._authenticator = authenticator
         self._live: dict[Relay, None] = {}
         self._held: dict[Relay, None] = {}
@@ -113,6 +116,16 @@ class Pipeline:
                 if model is not None:
                     counts[model.config.id] = counts.get(model.config.id, 0) + 1
         return counts
+
+    @property
+    def streams(self) -> int:
+        """Return how many requests with a streamed answer are not over."""
+        return sum(relay.head.stream for relay in self._live)
+
+    @property
+    def newest(self) -> Relay | None:
+        """Return the request that came last, of those that are not over."""
+        return next(reversed(self._live), None)
 
     # ── the way in ────────────────────────────────────────────────────────────────────────────
 
@@ -172,6 +185,7 @@ class Pipeline:
                 relay.fail(lost)
                 return
             relay.excluded = (*relay.excluded, decision.replica)
+            self._retried(decision.replica, lost.code)
             otherwise = lost
 
     def _send(self, relay: Relay, replica: Replica) -> bool:
@@ -257,6 +271,7 @@ class Pipeline:
             return
         self.inflight.remove(replica.neuron_id, replica.model_id)
         relay.leave_for_retry()
+        self._retried(replica, refusal.code)
         self.dispatch(relay, refusal)
 
     def _note_trouble(self, relay: Relay, replica: Replica) -> None:

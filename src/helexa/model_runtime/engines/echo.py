@@ -7,7 +7,7 @@ token number (`model_runtime.echo_text`), and its faults are options.
 from typing import ClassVar, Final
 
 from helexa.model_runtime.engines.body import Body, BodyError, clamp_tokens
-from helexa.model_runtime.engines.llamacpp import JSON_HEADERS, embeddings_call, standard_probe
+from helexa.model_runtime.engines.llamacpp import embeddings_call, standard_probe
 from helexa.model_runtime.engines.options import Options, option_problems
 from helexa.model_runtime.engines.stream import AnswerPlan, StreamTranslation
 from helexa.model_runtime.engines.whole import WholeTranslation
@@ -15,6 +15,7 @@ from helexa.model_runtime.interfaces import (
     AttachPlan,
     Failure,
     InboundCall,
+    Instruments,
     Launch,
     LaunchPlan,
     OptionSpec,
@@ -126,6 +127,7 @@ class Echo:
     spawns: ClassVar[bool] = True
     options: ClassVar[tuple[OptionSpec, ...]] = _OPTIONS
     binaries: ClassVar[tuple[str, ...]] = (_SERVER,)
+    instruments: ClassVar[Instruments | None] = None
 
     def problems(self, config: ModelConfig) -> list[str]:
         """Say all that is wrong with a config for this engine."""
@@ -189,7 +191,7 @@ class Echo:
 
     def call(self, inbound: InboundCall) -> OutboundCall | Failure:
         """Return the request, with the id that its text is made of."""
-        headers = {**JSON_HEADERS, "x-request-id": inbound.request_id}
+        headers = {"x-request-id": inbound.request_id}
         try:
             body = Body(inbound.body)
             if inbound.operation is Operation.EMBEDDINGS:

@@ -14,7 +14,7 @@ from helexa.model_runtime.engines.body import (
     clamp_tokens,
     trailing_assistant_text,
 )
-from helexa.model_runtime.engines.llamacpp import JSON_HEADERS, embeddings_call, standard_probe
+from helexa.model_runtime.engines.llamacpp import embeddings_call, standard_probe
 from helexa.model_runtime.engines.options import Options, option_problems
 from helexa.model_runtime.engines.stream import AnswerPlan, StreamTranslation
 from helexa.model_runtime.engines.whole import WholeTranslation
@@ -22,6 +22,7 @@ from helexa.model_runtime.interfaces import (
     AttachPlan,
     Failure,
     InboundCall,
+    Instruments,
     Launch,
     LaunchPlan,
     OptionSpec,
@@ -146,6 +147,7 @@ class Vllm:
     spawns: ClassVar[bool] = True
     options: ClassVar[tuple[OptionSpec, ...]] = _OPTIONS
     binaries: ClassVar[tuple[str, ...]] = (_PYTHON,)
+    instruments: ClassVar[Instruments | None] = Instruments("/metrics", "/version", "version")
 
     def problems(self, config: ModelConfig) -> list[str]:
         """Say all that is wrong with a config for this engine."""
@@ -254,7 +256,7 @@ def _generation(inbound: InboundCall, body: Body) -> OutboundCall | Failure:
     plan = AnswerPlan(chat=chat, include_usage=inbound.include_usage)
     path = "/v1/chat/completions" if chat else "/v1/completions"
     translation = StreamTranslation(plan) if inbound.stream else WholeTranslation()
-    return OutboundCall(path, body.encode(), translation, headers=JSON_HEADERS)
+    return OutboundCall(path, body.encode(), translation)
 
 
 def _arguments(launch: Launch, options: Options) -> tuple[str, ...]:

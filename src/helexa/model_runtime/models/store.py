@@ -69,7 +69,7 @@ class ModelStore:
     """Weights in a folder, and in further folders that are only read.
 
     Without `packages` or `hub` sources of that kind are refused. `free_bytes` tells how much a
-    folder's disk can take.
+    folder's disk can take; `downloaded` is told of bytes as they come, for the metrics.
     """
 
     def __init__(
@@ -80,12 +80,14 @@ class ModelStore:
         packages: PipFetcher | None = None,
         hub: HubFetcher | None = None,
         free_bytes: Callable[[Path], int] = disk.free_bytes,
+        downloaded: Callable[[int], None] = lambda _bytes: None,
     ) -> None:
         self._folder = folder
         self._folders = (folder, *further_folders)
         self._packages = packages
         self._hub = hub
         self._free_bytes = free_bytes
+        self._downloaded = downloaded
         self._records = Records(folder)
         self._flights = Flights()
 
@@ -194,7 +196,8 @@ class ModelStore:
         held = await in_thread(partial(self._held, source, text, from_thread(tell)))
         if held is not None:
             return held
-        job = Job(text, self._records.work_folder(key), tell, self._free_bytes)
+        counted = fetching.counting(tell, self._downloaded)
+        job = Job(text, self._records.work_folder(key), counted, self._free_bytes)
         fetched = await self._fetch(source, job)
         return await in_thread(partial(self._publish, source, text, fetched, job))
 

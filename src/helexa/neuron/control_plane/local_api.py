@@ -5,7 +5,7 @@ that had its name point at 127.0.0.1 gets a 403 (DNS rebinding).
 """
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -35,7 +35,7 @@ _encode: Final = msgspec.json.Encoder().encode
 def make_app(
     health: Callable[[], NeuronHealth],
     status: Callable[[], object],
-    metrics: Callable[[], bytes] | None,
+    metrics: Callable[[], Awaitable[bytes]] | None,
 ) -> Starlette:
     """Return the application; each callable is asked anew for each request.
 
@@ -52,7 +52,7 @@ def make_app(
 
     async def tell_metrics(_request: Request) -> Response:
         assert metrics is not None
-        return Response(metrics(), headers={"content-type": CONTENT_TYPE})
+        return Response(await metrics(), headers={"content-type": CONTENT_TYPE})
 
     async def tell_version(_request: Request) -> Response:
         return Response(_encode({**identity(), "protocol": VERSION}), media_type=_JSON)

@@ -21,6 +21,9 @@ SaveConfigs = Callable[[tuple[ModelConfig, ...]], None]
 OnStatus = Callable[[ModelStatus], None]
 """Told each change of a model, on the event loop; must not raise."""
 
+MemoryMeter = Callable[[], int | None]
+"""Measures the memory that an engine's processes hold, in bytes. May block."""
+
 
 class FoundWeights(Protocol):
     """Weights that lie on this machine."""

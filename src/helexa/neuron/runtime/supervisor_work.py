@@ -34,7 +34,7 @@ from helexa.neuron.registry.events import (
 )
 from helexa.neuron.registry.policy import Policy
 from helexa.neuron.runtime.supervisor_launch import Launcher, Started
-from helexa.neuron.runtime.supervisor_ports import Outfit, World
+from helexa.neuron.runtime.supervisor_ports import MemoryMeter, Outfit, World
 from helexa.neuron.runtime.supervisor_probe import ProbeFailedError, Prober
 from helexa.protocol.ids import ModelId
 from helexa.util import logging
@@ -103,6 +103,13 @@ class EngineWork:
         """Return the last lines of an engine that still runs."""
         engine = self._engines.get(attempt)
         return engine.log_tail if engine is not None else ()
+
+    def memory_meter(self, attempt: int) -> MemoryMeter | None:
+        """Return what measures an engine's memory; None where no process of ours runs."""
+        engine = self._engines.get(attempt)
+        if engine is None or engine.started is None or engine.started.process is None:
+            return None
+        return engine.started.process.memory_bytes
 
     async def close(self) -> None:
         """Kill every engine that is left and close the connections."""
