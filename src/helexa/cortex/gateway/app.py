@@ -100,9 +100,13 @@ class Gateway:
         in_flight, waiting = self.pipeline.inflight.by_model(), self.pipeline.waiting()
         return self._demand.samples(in_flight, waiting, self._snapshot().names)
 
+    def refuse_new(self) -> None:
+        """Answer new requests with `shutting_down` from here on."""
+        self.pipeline.draining = True
+
     async def drain(self, timeout_s: float) -> None:
         """Take no new requests and wait for the running ones; what is left then is cut."""
-        self.pipeline.draining = True
+        self.refuse_new()
         deadline_s = self._clock.monotonic() + timeout_s
         while len(self.pipeline) and self._clock.monotonic() < deadline_s:  # noqa: ASYNC110
             await asyncio.sleep(
