@@ -283,7 +283,7 @@ async def _start(parts: _Parts) -> None:
         loop.report(event)
     loop.report(desired_of(config, "config"))
     fleet_metrics = FleetMetrics(parts.metrics)
-    loop.subscribe(fleet_metrics.update)
+    parts.metrics.before_render(lambda: fleet_metrics.update(loop.snapshot()))
     loop.subscribe(parts.memory.note)
     parts.memory.start(parts.tasks)
     start_vitals(parts.metrics, __version__, parts.clock, parts.tasks)

@@ -64,6 +64,10 @@ class Metrics(Protocol):
         """Return the series of a histogram with these upper bounds."""
         ...
 
+    def before_render(self, update: Callable[[], None]) -> None:
+        """Have gauges that cost something to count set only when somebody looks."""
+        ...
+
     def render(self) -> bytes:
         """Return all series in the Prometheus text format."""
         ...
@@ -97,6 +101,9 @@ class NoMetrics:
     def histogram(self, name: str, text: str, buckets: Sequence[float], **labels: str) -> Observer:
         """Return a series that ignores what it is told."""
         return _NOTHING
+
+    def before_render(self, update: Callable[[], None]) -> None:
+        """Ignore it: nobody looks."""
 
     def render(self) -> bytes:
         """Return nothing."""
@@ -176,6 +183,7 @@ class PrometheusMetrics:
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
         self._families: dict[str, _Family] = {}
+        self._updates: list[Callable[[], None]] = []
 
     def counter(self, name: str, text: str, **labels: str) -> Cell:
         """Return the series of a counter; `name` ends in `_total`."""
@@ -207,6 +215,12 @@ class PrometheusMetrics:
         for family in self._families.values():
             yield family.told()
 
+    def before_render(self, update: Callable[[], None]) -> None:
+        """Have gauges that cost something to count set only when somebody looks."""
+        self._updates.append(update)
+
     def render(self) -> bytes:
         """Return all series in the Prometheus text format."""
+        for update in self._updates:
+            update()
         return generate_latest(self._registry)

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from helexa.cortex.orchestrator.events import NeuronRestored
+from helexa.cortex.orchestrator.ledger import Ledger
 from helexa.cortex.orchestrator.liveness import PRESENT, Holder, NeuronState
 from helexa.cortex.orchestrator.snapshot import Instance, NeuronView
 from helexa.protocol.control import ProvisioningResponse, Register
@@ -21,7 +22,10 @@ ABSENT_MAX: Final = 1024
 
 @dataclass(slots=True)
 class Neuron:
-    """What is known of a neuron; `view` is its frozen picture, kept until something changes."""
+    """What is known of a neuron; `view` is its frozen picture, kept until something changes.
+
+    Every change is noted in `ledger`, which all neurons of a fleet share.
+    """
 
     descriptor: NeuronDescriptor
     capabilities: Capabilities
@@ -36,10 +40,15 @@ class Neuron:
     answers: deque[ProvisioningResponse] = field(default_factory=lambda: deque(maxlen=ANSWERS_MAX))
     conflicts: int = 0
     faults: int = 0
+    ledger: Ledger = field(default_factory=Ledger)
+    waiting: set[ModelId] = field(default_factory=set)
+    """Models of which time alone will change something: a command, a wait, a rest."""
     _view: NeuronView | None = None
 
     @classmethod
-    def registered(cls, connection: int, register: Register, now: float) -> "Neuron":
+    def registered(
+        cls, connection: int, register: Register, now: float, ledger: Ledger | None = None
+    ) -> "Neuron":
         """Return the record of a neuron that has just registered, without its models."""
         return cls(
             descriptor=register.neuron,
@@ -48,21 +57,24 @@ class Neuron:
             since_s=now,
             heard_s=now,
             connection=connection,
+            ledger=ledger if ledger is not None else Ledger(),
         )
 
     @classmethod
-    def restored(cls, event: NeuronRestored, now: float) -> "Neuron":
+    def restored(cls, event: NeuronRestored, now: float, ledger: Ledger | None = None) -> "Neuron":
         """Return the record of a neuron known from before cortex restarted."""
-        instances = {model_id: Instance(owned=True) for model_id in event.owned}
-        return cls(
+        neuron = cls(
             descriptor=event.neuron,
             capabilities=event.capabilities,
             state=NeuronState.UNCONFIRMED,
             since_s=now,
             heard_s=now,
             connection=0,
-            instances=instances,
+            ledger=ledger if ledger is not None else Ledger(),
         )
+        for model_id in event.owned:
+            neuron.put(model_id, Instance(owned=True))
+        return neuron
 
     def inherit(self, known: "Neuron") -> None:
         """Keep what outlives a connection of this neuron: counters, ownership, waits.
@@ -74,9 +86,11 @@ class Neuron:
         same_process = known.descriptor.epoch == self.descriptor.epoch
         for model_id, instance in known.instances.items():
             if same_process:
-                self.instances[model_id] = replace(instance, pending=None, known_digest="")
+                self.put(model_id, replace(instance, pending=None, known_digest=""))
             elif instance.owned:
-                self.instances[model_id] = Instance(owned=True)
+                self.put(model_id, Instance(owned=True))
+            else:
+                self.ledger.drop(self.descriptor.id, model_id)
 
     def holder(self) -> Holder:
         """Return this neuron as the holder of its id."""
@@ -93,17 +107,36 @@ class Neuron:
 
     def put(self, model_id: ModelId, instance: Instance) -> None:
         """Set one model's instance."""
+        self.ledger.put(self.descriptor.id, model_id, self.instances.get(model_id), instance)
         self.instances[model_id] = instance
+        if time_matters(instance):
+            self.waiting.add(model_id)
+        else:
+            self.waiting.discard(model_id)
         self._view = None
 
     def drop(self, model_id: ModelId) -> None:
         """Forget one model."""
-        self.instances.pop(model_id, None)
-        self._view = None
+        if self.instances.pop(model_id, None) is not None:
+            self.waiting.discard(model_id)
+            self.ledger.drop(self.descriptor.id, model_id)
+            self._view = None
+
+    def drop_all(self) -> None:
+        """Forget every model: this record is about to go."""
+        for model_id in list(self.instances):
+            self.drop(model_id)
 
     def touch(self) -> None:
-        """Note that some other field has changed."""
+        """Note that a field changed that no model depends on."""
+        self.ledger.neurons.add(self.descriptor.id)
         self._view = None
+
+    def turn(self) -> None:
+        """Note that a field changed that its models and their places depend on."""
+        self.touch()
+        self.ledger.models.update(self.instances)
+        self.ledger.plan = True
 
     def view(self) -> NeuronView:
         """Return the frozen picture of this neuron."""
@@ -128,6 +161,16 @@ class Neuron:
                 faults=self.faults,
             )
         return self._view
+
+
+def time_matters(instance: Instance) -> bool:
+    """Tell whether an instance changes, or may be acted on, when time passes."""
+    return (
+        instance.pending is not None
+        or instance.recovering
+        or instance.not_before_s > 0.0
+        or instance.shunned_until_s > 0.0
+    )
 
 
 def surplus_of(neurons: Mapping[NeuronId, Neuron]) -> list[NeuronId]:

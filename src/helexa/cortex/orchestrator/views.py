@@ -1,19 +1,25 @@
 """From neurons and wishes to what each model looks like across the fleet. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Final
 
+from helexa.cortex.orchestrator.ledger import Ledger
 from helexa.cortex.orchestrator.liveness import NeuronState
+from helexa.cortex.orchestrator.neurons import Neuron
 from helexa.cortex.orchestrator.placement import Placement, booked_bytes, needs_of_models, place
 from helexa.cortex.orchestrator.provisioner import holds
 from helexa.cortex.orchestrator.snapshot import (
+    EMPTY,
     DesiredModel,
+    FleetSnapshot,
     Instance,
     ModelView,
     NeuronView,
     Replica,
     frozen,
 )
+from helexa.cortex.orchestrator.wishes import Wishes
 from helexa.protocol.control import UnloadModel
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
@@ -21,73 +27,158 @@ from helexa.protocol.model import ModelCapability, ModelConfig
 
 _ROUTABLE = frozenset({NeuronState.CONNECTED, NeuronState.SUSPECT})
 _UNKNOWN = ModelCapability()
+Where = list[tuple[NeuronView, Instance]]
 
 
-def model_views(
-    configured: Mapping[ModelId, DesiredModel],
-    desired: Mapping[ModelId, DesiredModel],
-    neurons: Mapping[NeuronId, NeuronView],
+def next_snapshot(
+    last: FleetSnapshot,
+    neurons: Mapping[NeuronId, Neuron],
+    wishes: Wishes,
+    ledger: Ledger,
     now: float,
+    *,
+    everything: bool,
+) -> FleetSnapshot:
+    """Return the snapshot after the last one, with what the ledger names (or all) made anew."""
+    views = dict(last.neurons)
+    for key in sorted(ledger.neurons):
+        if key in neurons:
+            views[key] = neurons[key].view()
+        else:
+            views.pop(key, None)
+    plans = everything or ledger.plan
+    desired = wishes.desired(neurons.values(), last.models) if plans else last.desired
+    picture = Picture(wishes.configured, desired, views, ledger.holders, now)
+    models = changed_views(picture, last, ledger, everything=everything)
+    ledger.clear()
+    return replace(
+        last,
+        version=last.version + 1,
+        plan=last.plan + plans,
+        taken_s=now,
+        models=frozen(models),
+        names=names_of(models, last),
+        neurons=frozen(views),
+        desired=frozen(desired) if isinstance(desired, dict) else desired,
+        memo={},
+    )
+
+
+class Picture:
+    """Everything that the view of one model is made from.
+
+    `holders` are the neurons that have an instance of a model. Where models could go is worked
+    out only for one that needs it.
+    """
+
+    def __init__(
+        self,
+        configured: Mapping[ModelId, DesiredModel],
+        desired: Mapping[ModelId, DesiredModel],
+        neurons: Mapping[NeuronId, NeuronView],
+        holders: Mapping[ModelId, Collection[NeuronId]],
+        now: float,
+    ) -> None:
+        self.configured = configured
+        self.desired = desired
+        self.neurons = neurons
+        self.holders = holders
+        self.now = now
+        self._sorted: list[NeuronView] = []
+        self._needs: dict[ModelId, int] = {}
+        self._booked: dict[NeuronId, int] = {}
+
+    def where(self, model_id: ModelId) -> Where:
+        """Return the neurons that have an instance of a model, by id."""
+        held = sorted(self.holders.get(model_id, ()))
+        return [(self.neurons[key], self.neurons[key].instances[model_id]) for key in held]
+
+    def place(self, config: ModelConfig) -> Placement:
+        """Return where one more replica of a model could go now."""
+        if not self._sorted:
+            self._sorted = [self.neurons[key] for key in sorted(self.neurons)]
+            self._needs = needs_of_models(self._sorted)
+            self._booked = {n.descriptor.id: booked_bytes(n, self._needs) for n in self._sorted}
+        return place(config, self._sorted, self._booked, self._needs, self.now)
+
+
+def changed_views(
+    picture: Picture, last: FleetSnapshot, ledger: Ledger, *, everything: bool
 ) -> dict[str, ModelView]:
-    """Return every model that is wanted, or known to a neuron with its config, by id."""
-    configs: dict[ModelId, ModelConfig] = {key: d.config for key, d in configured.items()}
-    where: dict[ModelId, list[tuple[NeuronView, Instance]]] = {key: [] for key in configs}
-    for neuron in neurons.values():
-        for model_id, instance in neuron.instances.items():
-            status = instance.status
-            if status is None:
-                continue
-            if model_id not in configs and status.config is not None:
-                configs[model_id] = status.config
-            where.setdefault(model_id, []).append((neuron, instance))
-    plan = _Plan(list(neurons.values()), now)
-    return {
-        model_id: _view(config, configured, desired, where.get(model_id, []), plan)
-        for model_id, config in configs.items()
-    }
+    """Return every model that is wanted, or known to a neuron with its config, by id.
+
+    A view that nothing changed for is the last snapshot's own.
+    """
+    models: dict[str, ModelView] = dict(last.models)
+    stale: set[ModelId] = set(ledger.models)
+    if everything:
+        stale.update(picture.configured, picture.holders)
+        stale.update(view.config.id for view in last.models.values())
+    elif ledger.plan:
+        stale.update(view.config.id for view in last.models.values() if not view.replicas)
+        if picture.desired != last.desired:
+            both = picture.desired.keys() | last.desired.keys()
+            stale.update(k for k in both if picture.desired.get(k) != last.desired.get(k))
+    for model_id in sorted(stale):
+        view = _model_view(model_id, picture)
+        if view is not None:
+            models[model_id] = view
+        else:
+            models.pop(model_id, None)
+    for model_id, neuron_id in sorted(ledger.loads):
+        if model_id in models and model_id not in stale:
+            models[model_id] = _with_load(models[model_id], picture.neurons[neuron_id])
+    return models
 
 
-def names_of(models: Mapping[str, ModelView]) -> dict[str, ModelId]:
-    """Return every id and alias; an id beats an alias, and the first id in order has the alias."""
+def names_of(models: Mapping[str, ModelView], last: FleetSnapshot = EMPTY) -> Mapping[str, ModelId]:
+    """Return every id and alias; an id beats an alias, and the first id in order has the alias.
+
+    They are those of the last snapshot where its models have the same configs.
+    """
+    if models.keys() == last.models.keys() and all(
+        view.config is last.models[key].config for key, view in models.items()
+    ):
+        return last.names
     names: dict[str, ModelId] = {}
     for model_id in sorted(models):
         for alias in models[model_id].config.aliases:
             names.setdefault(alias, models[model_id].config.id)
     for view in models.values():
         names[view.config.id] = view.config.id
-    return names
+    return frozen(names)
 
 
-class _Plan:
-    """Where models could go; worked out only for a model that needs it."""
+def _with_load(view: ModelView, neuron: NeuronView) -> ModelView:
+    """Return the view with what a neuron last said of its requests."""
+    neuron_id = neuron.descriptor.id
+    for place_, replica in enumerate(view.replicas):
+        if replica.neuron_id == neuron_id:
+            status = neuron.instances[replica.model_id].status
+            active = status.active_requests if status is not None else 0
+            if active == replica.active_requests:
+                return view
+            replicas = list(view.replicas)
+            replicas[place_] = replace(replica, active_requests=active)
+            return replace(view, replicas=tuple(replicas))
+    return view
 
-    def __init__(self, neurons: list[NeuronView], now: float) -> None:
-        self.now = now
-        self.neurons = sorted(neurons, key=lambda n: n.descriptor.id)
-        self._needs: dict[ModelId, int] | None = None
-        self._booked: dict[NeuronId, int] = {}
 
-    def place(self, config: ModelConfig) -> Placement:
-        if self._needs is None:
-            self._needs = needs_of_models(self.neurons)
-            self._booked = {n.descriptor.id: booked_bytes(n, self._needs) for n in self.neurons}
-        return place(config, self.neurons, self._booked, self._needs, self.now)
-
-
-def _view(
-    config: ModelConfig,
-    configured: Mapping[ModelId, DesiredModel],
-    desired: Mapping[ModelId, DesiredModel],
-    where: list[tuple[NeuronView, Instance]],
-    plan: _Plan,
-) -> ModelView:
-    model_id = config.id
+def _model_view(model_id: ModelId, picture: Picture) -> ModelView | None:
+    """Return one model across the fleet; None where nobody wants it or knows its config."""
+    configured, instances = picture.configured.get(model_id), picture.where(model_id)
+    where = [(neuron, instance) for neuron, instance in instances if instance.status is not None]
+    told = (i.status.config for _, i in where if i.status is not None)
+    known = configured.config if configured is not None else None
+    config = known or next((each for each in told if each is not None), None)
+    if config is None:
+        return None
     replicas = tuple(
         _replica(neuron, instance)
         for neuron, instance in where
         if neuron.state in _ROUTABLE and instance.state is ModelState.LOADED
     )
-    wanted = configured.get(model_id) or desired.get(model_id)
+    wanted = configured or picture.desired.get(model_id)
     view = ModelView(
         config=config,
         replicas=replicas,
@@ -101,21 +192,19 @@ def _view(
             if n.connected and i.state in {ModelState.LOADED, ModelState.LOADING}
         ),
     )
-    if replicas:
-        return view
-    return _without_replicas(view, where, plan)
+    return view if replicas else _without_replicas(view, instances, picture)
 
 
-def _without_replicas(
-    view: ModelView, where: list[tuple[NeuronView, Instance]], plan: _Plan
-) -> ModelView:
+def _without_replicas(view: ModelView, instances: Where, picture: Picture) -> ModelView:
     """Say why a model cannot be served now, and whether waiting helps."""
-    loading, because, progress = _loading(view.config.id, plan)
+    loading, because, progress = _loading(instances, picture.now)
     next_attempt_s: float | None = None
     loadable = unplaceable = False
     if not loading:
-        vanished = [n for n, _ in where if not n.connected and holds(n, view.config.id, plan.now)]
-        placement = plan.place(view.config)
+        vanished = [
+            n for n, _ in instances if not n.connected and holds(n, view.config.id, picture.now)
+        ]
+        placement = picture.place(view.config)
         loadable = placement.neuron_id is not None
         next_attempt_s = placement.next_attempt_s
         unplaceable = not loadable and next_attempt_s is None and not vanished
@@ -146,19 +235,18 @@ HOPELESS_FROM: Final = 2
 a row on, who waits is told the reason at once."""
 
 
-def _loading(model_id: ModelId, plan: _Plan) -> tuple[bool, str, float | None]:
+def _loading(instances: Where, now: float) -> tuple[bool, str, float | None]:
     """Tell whether a neuron is on the way to having the model: (yes, because, progress)."""
     found: tuple[bool, str, float | None] = (False, "", None)
-    for neuron in plan.neurons:
-        instance = neuron.instances.get(model_id)
-        if instance is None or not neuron.connected:
+    for neuron, instance in instances:
+        if not neuron.connected:
             continue
         status, pending = instance.status, instance.pending
         name = neuron.descriptor.id
         if status is not None and status.state is ModelState.LOADING:
             return True, status.because or f"loading on {name}", status.progress
         failures = status.failures if status is not None else 0
-        if instance.recovering and instance.not_before_s > plan.now and failures < HOPELESS_FROM:
+        if instance.recovering and instance.not_before_s > now and failures < HOPELESS_FROM:
             why = status.because if status is not None else ""
             found = True, f"recovering on {name}: {why}" if why else f"recovering on {name}", None
         elif pending is not None and not isinstance(pending.command, UnloadModel):
@@ -182,7 +270,7 @@ def _replica(neuron: NeuronView, instance: Instance) -> Replica:
     )
 
 
-def _capability(where: list[tuple[NeuronView, Instance]]) -> ModelCapability | None:
+def _capability(where: Where) -> ModelCapability | None:
     """Return what the model can do, by the neuron that serves it, else by any that knows it."""
     best: ModelCapability | None = None
     for neuron, instance in where:

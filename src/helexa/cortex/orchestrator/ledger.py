@@ -1,0 +1,94 @@
+"""What changed in the fleet since its last snapshot, so that only that is looked at anew. Pure.
+
+A fleet of a thousand neurons hears two hundred heartbeats a second, and nearly all of them change
+nothing but a few numbers. Neurons note here what they change; `fleet` reads it when it makes the
+next snapshot. Three weights of change:
+
+- *loads*: a replica's request counts. One number in one model's view.
+- *models*: a model's state, config or wait somewhere. That model's view is made anew.
+- *plan*: something that placement looks at. Models that nobody serves are looked at again, and
+  what should run is reconciled.
+"""
+
+from helexa.cortex.orchestrator.snapshot import Instance
+from helexa.protocol.ids import ModelId, NeuronId
+from helexa.protocol.model import ModelStatus
+
+
+class Ledger:
+    """Who has which model, and what is to be looked at again."""
+
+    __slots__ = ("holders", "loads", "models", "neurons", "plan")
+
+    def __init__(self) -> None:
+        self.holders: dict[ModelId, set[NeuronId]] = {}
+        """Neurons that have an instance of a model, whatever its state."""
+        self.neurons: set[NeuronId] = set()
+        self.models: set[ModelId] = set()
+        self.loads: set[tuple[ModelId, NeuronId]] = set()
+        self.plan = False
+
+    def __bool__(self) -> bool:
+        return bool(self.neurons or self.models or self.plan)
+
+    def clear(self) -> None:
+        """Begin a new page: a snapshot was made. Who holds what stays known."""
+        self.neurons, self.models, self.loads = set(), set(), set()
+        self.plan = False
+
+    def put(
+        self, neuron_id: NeuronId, model_id: ModelId, before: Instance | None, after: Instance
+    ) -> None:
+        """Note that one model on one neuron changed."""
+        self.neurons.add(neuron_id)
+        if before is None:
+            self.holders.setdefault(model_id, set()).add(neuron_id)
+        elif only_numbers_differ(before, after):
+            self.loads.add((model_id, neuron_id))
+            return
+        self.models.add(model_id)
+        self.plan = True
+
+    def drop(self, neuron_id: NeuronId, model_id: ModelId) -> None:
+        """Note that a neuron has nothing to say of a model any more."""
+        holders = self.holders.get(model_id)
+        if holders is not None:
+            holders.discard(neuron_id)
+            if not holders:
+                del self.holders[model_id]
+        self.neurons.add(neuron_id)
+        self.models.add(model_id)
+        self.plan = True
+
+
+def only_numbers_differ(before: Instance, after: Instance) -> bool:
+    """Tell whether two states of an instance differ in nothing that a plan or a filter looks at.
+
+    What may differ: the counts of requests, and the seconds to the neuron's own next try.
+    """
+    old, new = before.status, after.status
+    if old is None or new is None:
+        return before == after
+    return (
+        before.pending is after.pending
+        and before.known_digest == after.known_digest
+        and before.not_before_s == after.not_before_s
+        and before.recovering is after.recovering
+        and before.owned is after.owned
+        and before.refusals == after.refusals
+        and before.because == after.because
+        and before.shunned_until_s == after.shunned_until_s
+        and _same_but_for_numbers(old, new)
+    )
+
+
+def _same_but_for_numbers(old: ModelStatus, new: ModelStatus) -> bool:
+    return (
+        old.state is new.state
+        and old.config_digest == new.config_digest
+        and old.because == new.because
+        and old.progress == new.progress
+        and old.failures == new.failures
+        and (old.capability is new.capability or old.capability == new.capability)
+        and (old.config is new.config or old.config == new.config)
+    )
