@@ -38,7 +38,7 @@ from helexa.cortex.orchestrator.liveness import (
     refuse_takeover,
     state_after_silence,
 )
-from helexa.cortex.orchestrator.neurons import Neuron, surplus_of
+from helexa.cortex.orchestrator.neurons import ABSENT_MAX, Neuron
 from helexa.cortex.orchestrator.policy import REPLACE_AFTER_S, FleetPolicy
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, Instance
 from helexa.cortex.orchestrator.views import next_snapshot
@@ -64,11 +64,13 @@ class FleetState:
         self._prefix = command_prefix
         self._issued = 0
         self._neurons: dict[NeuronId, Neuron] = {}
+        self._absent: dict[NeuronId, None] = {}
+        """Those gone or expected back, in the order in which they left."""
         self._wishes = Wishes(preload=policy.preload)
         self._commands: list[Command] = []
         self._ledger = Ledger()
         self._changed = True
-        """What should run changed, or all may have: the ledger is not enough."""
+        """More than the ledger knows of: every view is made anew."""
         self._plan_issued = -1
         self._planned_s = 0.0
         self._last = FleetSnapshot(default_models=policy.default_models)
@@ -136,8 +138,8 @@ class FleetState:
 
     def next_deadline_s(self) -> float | None:
         """Return when silence would next change a neuron's state."""
-        policy = self._policy.liveness
-        times = [next_deadline_s(n.state, n.heard_s, policy) for n in self._neurons.values()]
+        liveness, neurons = self._policy.liveness, self._neurons.values()
+        times = (next_deadline_s(n.state, n.heard_s, liveness) for n in neurons)
         return min((t for t in times if t is not None), default=None)
 
     # ── presence ──────────────────────────────────────────────────────────────────────────────
@@ -164,8 +166,7 @@ class FleetState:
         if known is not None:
             neuron.inherit(known)
         self._neurons[neuron_id] = neuron
-        for surplus in surplus_of(self._neurons):
-            self._forget(surplus)
+        self._absent.pop(neuron_id, None)
         self._report_all(neuron, register.models, now, fresh=True)
         neuron.turn()
         self._commands.append(AcceptNeuron(event.connection, neuron_id))
@@ -200,6 +201,9 @@ class FleetState:
 
     def _lose(self, neuron: Neuron, now: float, because: str) -> None:
         self._enter(neuron, NeuronState.GONE, now)
+        self._absent[neuron.descriptor.id] = None
+        while len(self._absent) > ABSENT_MAX:  # names made up one after another must not pile up
+            self._forget(next(iter(self._absent)))
         neuron.connection = 0
         for model_id, instance in list(neuron.instances.items()):
             neuron.put(model_id, replace(instance, pending=None))
@@ -210,6 +214,7 @@ class FleetState:
             return
         neuron = Neuron.restored(event, now, self._ledger)
         self._neurons[event.neuron.id] = neuron
+        self._absent[event.neuron.id] = None
         self._report_all(neuron, event.models, now, fresh=True)
         neuron.turn()
 
@@ -244,6 +249,7 @@ class FleetState:
 
     def _forget(self, neuron_id: NeuronId) -> None:
         neuron = self._neurons.pop(neuron_id)
+        self._absent.pop(neuron_id, None)
         neuron.drop_all()
         neuron.turn()
 
@@ -288,8 +294,7 @@ class FleetState:
     ) -> None:
         for status in statuses:
             self._report(neuron, status, now, fresh=fresh)
-        unlisted = neuron.instances.keys() - {status.model_id for status in statuses}
-        for model_id in sorted(unlisted):
+        for model_id in sorted(neuron.instances.keys() - {s.model_id for s in statuses}):
             instance = neuron.instances[model_id]
             waits = instance.refusals or instance.not_before_s > now
             if instance.pending is None and not waits:

@@ -10,9 +10,12 @@ next snapshot. Three weights of change:
   what should run is reconciled.
 """
 
+from dataclasses import replace
+
+import msgspec
+
 from helexa.cortex.orchestrator.snapshot import Instance
 from helexa.protocol.ids import ModelId, NeuronId
-from helexa.protocol.model import ModelStatus
 
 
 class Ledger:
@@ -64,31 +67,17 @@ class Ledger:
 def only_numbers_differ(before: Instance, after: Instance) -> bool:
     """Tell whether two states of an instance differ in nothing that a plan or a filter looks at.
 
-    What may differ: the counts of requests, and the seconds to the neuron's own next try.
+    What may differ: the counts of requests and of failed ones, and the seconds to the neuron's own
+    next try. Every other field counts, those that are added later included.
     """
     old, new = before.status, after.status
     if old is None or new is None:
         return before == after
-    return (
-        before.pending is after.pending
-        and before.known_digest == after.known_digest
-        and before.not_before_s == after.not_before_s
-        and before.recovering is after.recovering
-        and before.owned is after.owned
-        and before.refusals == after.refusals
-        and before.because == after.because
-        and before.shunned_until_s == after.shunned_until_s
-        and _same_but_for_numbers(old, new)
+    same_status = old == msgspec.structs.replace(
+        new,
+        active_requests=old.active_requests,
+        waiting_requests=old.waiting_requests,
+        retry_after_s=old.retry_after_s,
     )
-
-
-def _same_but_for_numbers(old: ModelStatus, new: ModelStatus) -> bool:
-    return (
-        old.state is new.state
-        and old.config_digest == new.config_digest
-        and old.because == new.because
-        and old.progress == new.progress
-        and old.failures == new.failures
-        and (old.capability is new.capability or old.capability == new.capability)
-        and (old.config is new.config or old.config == new.config)
-    )
+    failures = before.request_failures
+    return same_status and before == replace(after, status=old, request_failures=failures)

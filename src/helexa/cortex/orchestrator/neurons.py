@@ -1,7 +1,6 @@
 """One neuron's record inside the fleet's state. Pure; only `fleet` changes it."""
 
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
@@ -11,7 +10,7 @@ from helexa.cortex.orchestrator.ledger import Ledger
 from helexa.cortex.orchestrator.liveness import PRESENT, Holder, NeuronState
 from helexa.cortex.orchestrator.snapshot import Instance, NeuronView
 from helexa.protocol.control import ProvisioningResponse, Register
-from helexa.protocol.ids import ModelId, NeuronId
+from helexa.protocol.ids import ModelId
 from helexa.protocol.neuron import Capabilities, NeuronDescriptor, NeuronHealth, NeuronLoad
 
 ANSWERS_MAX: Final = 16
@@ -171,11 +170,3 @@ def time_matters(instance: Instance) -> bool:
         or instance.not_before_s > 0.0
         or instance.shunned_until_s > 0.0
     )
-
-
-def surplus_of(neurons: Mapping[NeuronId, Neuron]) -> list[NeuronId]:
-    """Return who is to be forgotten, so that names made up one after another do not pile up."""
-    if len(neurons) <= ABSENT_MAX:
-        return []
-    absent = [(n.since_s, key) for key, n in neurons.items() if n.state not in PRESENT]
-    return [key for _, key in sorted(absent)[: max(len(absent) - ABSENT_MAX, 0)]]
