@@ -64,13 +64,11 @@ class FleetState:
         self._prefix = command_prefix
         self._issued = 0
         self._neurons: dict[NeuronId, Neuron] = {}
-        self._absent: dict[NeuronId, None] = {}
-        """Those gone or expected back, in the order in which they left."""
+        self._absent: dict[NeuronId, None] = {}  # in the order in which they left
         self._wishes = Wishes(preload=policy.preload)
         self._commands: list[Command] = []
         self._ledger = Ledger()
-        self._changed = True
-        """More than the ledger knows of: every view is made anew."""
+        self._changed = True  # more than the ledger knows of: every view is made anew
         self._plan_issued = -1
         self._planned_s = 0.0
         self._last = FleetSnapshot(default_models=policy.default_models)
@@ -131,15 +129,14 @@ class FleetState:
             everything, self._changed = self._changed, False
             if everything or self._ledger.plan:
                 self._planned_s = now
-            self._last = next_snapshot(
-                self._last, self._neurons, self._wishes, self._ledger, now, everything=everything
-            )
+            fleet = self._neurons, self._wishes, self._ledger
+            self._last = next_snapshot(self._last, *fleet, now, everything=everything)
         return self._last
 
     def next_deadline_s(self) -> float | None:
         """Return when silence would next change a neuron's state."""
-        liveness, neurons = self._policy.liveness, self._neurons.values()
-        times = (next_deadline_s(n.state, n.heard_s, liveness) for n in neurons)
+        liveness = self._policy.liveness
+        times = (next_deadline_s(n.state, n.heard_s, liveness) for n in self._neurons.values())
         return min((t for t in times if t is not None), default=None)
 
     # ── presence ──────────────────────────────────────────────────────────────────────────────
@@ -236,7 +233,7 @@ class FleetState:
                 self._remark("neuron_suspect", "warning", neuron_id)
             for model_id in sorted(neuron.waiting):
                 self._put(neuron, model_id, expired(neuron.instances[model_id], now))
-        # Waits after failures end by time alone, and what is shown of them is as of a moment.
+        # Waits after failures end by time alone, and are shown as of a moment.
         if self._wishes.expires(now) or any(map(self._waits, self._neurons.values())):
             self._ledger.plan = True
 
@@ -270,7 +267,8 @@ class FleetState:
             return
         if neuron.capabilities != event.capabilities:
             # What it refused for want of an engine or of memory may work now.
-            for model_id, instance in list(neuron.instances.items()):
+            for model_id in sorted(neuron.waiting):
+                instance = neuron.instances[model_id]
                 if not instance.recovering:
                     neuron.put(model_id, replace(instance, not_before_s=0.0, refusals=0))
         neuron.capabilities = event.capabilities
@@ -299,8 +297,10 @@ class FleetState:
             waits = instance.refusals or instance.not_before_s > now
             if instance.pending is None and not waits:
                 neuron.drop(model_id)
-            elif instance.status is not None:
-                self._put(neuron, model_id, replace(instance, status=None, owned=False))
+            elif instance.status is not None or instance.known_digest:
+                # It has no config of it either: a load alone would be refused for ever.
+                bare = replace(instance, status=None, owned=False, known_digest="")
+                self._put(neuron, model_id, bare)
 
     def _report(self, neuron: Neuron, status: ModelStatus, now: float, *, fresh: bool) -> None:
         if not neuron.has_room_for(status.model_id):

@@ -50,6 +50,8 @@ def next_snapshot(
     desired = wishes.desired(neurons.values(), last.models) if plans else last.desired
     picture = Picture(wishes.configured, desired, views, ledger.holders, now)
     models = changed_views(picture, last, ledger, everything=everything)
+    if not desired.keys() <= models.keys():  # asked for, and nobody knows it any more
+        desired = {key: each for key, each in desired.items() if key in models}
     ledger.clear()
     return replace(
         last,
