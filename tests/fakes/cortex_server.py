@@ -80,8 +80,10 @@ class CortexServer:
     """Accepts neurons; `welcomes` False leaves them unwelcome, `status` refuses the handshake."""
 
     def __init__(
-        self, *, welcomes=True, heartbeat_interval_s=0.05, status=None, answers_pings=True
-    ):
+        self, *, welcomes=True, heartbeat_interval_s=0.05, status=None, answers_pings=True,
+        version=1,
+    ):  # fmt: skip
+        self.version = version
         self.welcomes = welcomes
         self.heartbeat_interval_s = heartbeat_interval_s
         self.status = status
@@ -120,7 +122,11 @@ class CortexServer:
     def on_message(self, session, message):
         if self.welcomes and len(session.messages) == 1:
             session.say(
-                Welcome(version=1, cortex_id="c1", heartbeat_interval_s=self.heartbeat_interval_s)
+                Welcome(
+                    version=self.version,
+                    cortex_id="c1",
+                    heartbeat_interval_s=self.heartbeat_interval_s,
+                )
             )
 
     def _listener(self, request):

@@ -9,8 +9,7 @@ import msgspec
 
 from helexa.cortex.gateway.auth import OpenDoor
 from helexa.cortex.gateway.edge.exchange import Exchange
-from helexa.cortex.gateway.edge.head import HeadReader
-from helexa.cortex.gateway.edge.limits import Limits
+from helexa.cortex.gateway.edge.head import Head
 from helexa.cortex.gateway.metering import Record
 from helexa.cortex.gateway.pipeline import Pipeline, Seams
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, ModelView, NeuronView, Replica
@@ -91,10 +90,7 @@ class Caller:
 def exchange_of(
     caller: Caller, method: str, path: str, headers: dict[bytes, bytes] | None = None
 ) -> Exchange:
-    head = HeadReader(Limits())
-    head.method, head.path, head.query = method, path, ""
-    head.fields, head.minor = headers or {}, 1
-    return Exchange(caller, head, "req-1")
+    return Exchange(caller, Head(method, path, fields=headers or {}), "req-1")
 
 
 @dataclass
@@ -135,10 +131,13 @@ class Job:
     def on_writable(self) -> None:
         pass
 
-    def answer(self, body: bytes, status: int = 200) -> None:
-        self.begin(status, "application/json")
-        self.say(body)
-        self.end()
+    def answer(self, body: bytes, status: int = 200, usage: Usage | None = None) -> None:
+        """Answer with one frame, as neurons do where the answer is small."""
+        head = ResponseHead(status=status)
+        trailer = Trailer(usage=usage, finish_reason="stop")
+        encode = msgspec.json.encode
+        self.stream.send_answer(encode(head), body, encode(trailer))
+        self.neuron.carry()
 
     def begin(self, status: int = 200, content_type: str = "text/event-stream") -> None:
         head = ResponseHead(status=status, content_type=content_type)
@@ -166,6 +165,7 @@ class FakeNeuron:
         self.jobs: list[Job] = []
         self.cortex_end = Tunnel(accept=None, wake=lambda: None, fault=self._fault)
         self._neuron_end = Tunnel(accept=self._accept, wake=lambda: None, fault=self._fault)
+        self._neuron_end.answers = True
 
     def _accept(self, stream: Stream, head: bytes) -> Job:
         job = Job(self, stream, msgspec.json.decode(head, type=OpenHead))

@@ -7,8 +7,11 @@ import msgspec
 from aiohttp import web
 
 
+FRAMING = frozenset({"content-length", "transfer-encoding"})
+
+
 class Understood(msgspec.Struct):
-    """A request as a server took it."""
+    """A request as a server took it. How its body was framed shows in the body alone."""
 
     method: str
     target: str
@@ -24,6 +27,8 @@ async def _echo(request: web.Request) -> web.Response:
     headers: dict[str, str] = {}
     for name, value in request.raw_headers:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        if key in FRAMING:
+            continue
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
     understood = Understood(request.method, request.raw_path, headers, await request.read())
     return web.Response(body=understood.encoded(), content_type="application/json")

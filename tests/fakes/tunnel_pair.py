@@ -5,12 +5,12 @@ import asyncio
 import msgspec
 
 from helexa.protocol.inference import OpenHead, Reset, ResponseHead, Trailer
-from helexa.protocol.tunnel import Tunnel
+from helexa.protocol.tunnel import StreamHandler, Tunnel
 from helexa.protocol.workload import Operation
 from tests.fakes.exchange_log import until
 
 
-class StreamLog:
+class StreamLog(StreamHandler):
     """The gateway's side of one stream. `takes` False: a client that does not read."""
 
     def __init__(self, takes: bool = True) -> None:
@@ -73,6 +73,7 @@ class TunnelPair:
         self.neuron = Tunnel(
             accept=accept, wake=lambda: loop.call_soon(self._pump, False), fault=self.faults.append
         )
+        self.neuron.answers = True
 
     def _pump(self, from_cortex: bool) -> None:
         source, target = (self.cortex, self.neuron) if from_cortex else (self.neuron, self.cortex)

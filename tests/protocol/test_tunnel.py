@@ -12,7 +12,7 @@ from helexa.protocol.tunnel import Stream, Tunnel, TunnelError
 
 
 @dataclass
-class Ear:
+class Ear(t.StreamHandler):
     """A handler that remembers, and takes bytes only when told to."""
 
     stream: Stream | None = None
@@ -57,7 +57,7 @@ def fail(error: Exception) -> None:
 class Pair:
     """Two ends and the wire between them, which holds messages until they are delivered."""
 
-    def __init__(self, *, neuron_takes: bool = True) -> None:
+    def __init__(self, *, neuron_takes: bool = True, answers: bool = False) -> None:
         self.accepted: list[tuple[Stream, bytes, Ear]] = []
         self.wakes = 0
 
@@ -68,6 +68,7 @@ class Pair:
 
         self.cortex = Tunnel(accept=None, wake=self._woken, fault=fail)
         self.neuron = Tunnel(accept=accept, wake=self._woken, fault=fail)
+        self.neuron.answers = answers
 
     def _woken(self) -> None:
         self.wakes += 1
@@ -242,6 +243,8 @@ BAD_MESSAGES = {
     "a head from the wrong end": frame(t.HEAD, 1, b"{}"),
     "a window of three bytes": frame(t.WINDOW, 1, b"abc"),
     "credit past the window": frame(t.WINDOW, 1, pack(">I", 1)),
+    "an answer from the wrong end": frame(t.ANSWER, 1, b"\x00\x00\x00\x00"),
+    "an answer for a stream that never was": frame(t.ANSWER, 9, b"\x00\x00\x00\x00"),
     "more data than the window": frame(t.DATA, 1, b"x" * 65_535) * 5,
 }
 
@@ -254,6 +257,43 @@ def test_a_broken_rule_is_the_peers_fault(name: str) -> None:
     assert stream.id == 1
     with pytest.raises(TunnelError):
         pair.neuron.receive(BAD_MESSAGES[name])
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"\x00\x00\x00", b"\x00\x02\x00\x00{", b"\x00\x01\x00\x02{}"]
+)
+def test_an_answer_that_is_cut_short_is_the_peers_fault(payload: bytes) -> None:
+    pair = Pair()
+    pair.open()
+    with pytest.raises(TunnelError, match="cut short"):
+        pair.cortex.receive(frame(t.ANSWER, 1, payload))
+
+
+def test_an_answer_past_the_window_is_the_peers_fault() -> None:
+    pair = Pair()
+    pair.open(takes_at_once=False)
+    pair.cortex.receive(frame(t.DATA, 1, b"x" * 65_535) * 4)
+    with pytest.raises(TunnelError, match="window"):
+        pair.cortex.receive(frame(t.ANSWER, 1, b"\x00\x00\x00\x00" + b"x" * 100))
+
+
+def test_a_handler_that_fails_at_an_answer_ends_what_it_holds() -> None:
+    faults: list[Exception] = []
+
+    class Broken(Ear):
+        def on_answer(self, head: bytes, body: bytes, trailer: bytes) -> None:
+            raise ZeroDivisionError
+
+    pair = Pair(answers=True)
+    pair.cortex._fault = faults.append
+    ear = Broken()
+    pair.cortex.open(b"{}", b"", ear)
+    pair.carry()
+    pair.accepted[0][0].send_answer(b"h", b"b", b"t")
+    pair.carry()
+    assert [type(error) for error in faults] == [ZeroDivisionError]
+    assert ear.resets == [b'{"code":"internal_error"}']
+    assert len(pair.cortex) == len(pair.neuron) == 0
 
 
 def test_a_neuron_cannot_open_streams() -> None:
@@ -275,7 +315,7 @@ def test_any_bytes_are_read_or_refused_and_nothing_else(message: bytes) -> None:
 
 ACTIONS = st.lists(
     st.tuples(
-        st.sampled_from(["open", "say", "end", "reset", "take", "down", "up"]),
+        st.sampled_from(["open", "say", "end", "answer", "reset", "take", "down", "up"]),
         st.integers(0, 5),
         st.integers(0, 200_000),
     ),
@@ -289,7 +329,7 @@ def test_any_interleaving_loses_nothing_doubles_nothing_and_starves_nobody(
     actions: list[tuple[str, int, int]],
 ) -> None:
     """Windows are checked by `receive` itself: passing one raises TunnelError here."""
-    pair = Pair(neuron_takes=False)
+    pair = Pair(neuron_takes=False, answers=True)
     ears: list[Ear] = []
     said: dict[int, bytearray] = {}
     ended: set[int] = set()
@@ -311,6 +351,10 @@ def test_any_interleaving_loses_nothing_doubles_nothing_and_starves_nobody(
                 stream.send_data(piece)
             elif verb == "end" and which not in ended:
                 stream.send_end(b"t")
+                ended.add(which)
+            elif verb == "answer" and not stream.over and which not in ended | said.keys():
+                piece = said[which] = bytearray([65 + which]) * size
+                stream.send_answer(b"h", bytes(piece), b"t")
                 ended.add(which)
             elif verb == "reset":
                 stream.reset(b"r")

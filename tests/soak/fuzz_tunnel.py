@@ -26,7 +26,7 @@ def fail(error: Exception) -> None:
     raise AssertionError("a handler failed") from error
 
 
-class Ear:
+class Ear(frames.StreamHandler):
     """Takes what a stream brings, and gives credit back when told to."""
 
     def __init__(self) -> None:
@@ -99,6 +99,7 @@ class Wire:
         self.sent_down: dict[int, bytearray] = {}
         self.cortex = Tunnel(accept=None, wake=lambda: None, fault=fail)
         self.neuron = Tunnel(accept=self._accept, wake=lambda: None, fault=fail)
+        self.neuron.answers = True
 
     def _accept(self, stream: Stream, _head: bytes) -> Ear:
         ear = self.accepted[stream.id] = Ear()
@@ -123,6 +124,12 @@ class Wire:
             self.accepted[which].take()
         elif action == 3 and which in self.opened:
             self.opened[which].take()
+        elif action == 6 and which in self.accepted:
+            stream_ = self.accepted[which].stream
+            assert stream_ is not None
+            if not stream_.over and not self.sent_down[which]:
+                stream_.send_answer(b"{}", body, b"{}")
+                self.sent_down[which] += body
         elif action == 4:
             self.carry(self.cortex, self.neuron, size)
         elif action == 5:
@@ -155,7 +162,7 @@ def honest(data: bytes) -> None:
     """Play a script of three-byte steps."""
     wire = Wire()
     for at in range(1, len(data) - 2, 3):
-        wire.step(data[at] % 6, 1 + data[at + 1] % STREAMS, data[at + 2])
+        wire.step(data[at] % 7, 1 + data[at + 1] % STREAMS, data[at + 2])
     wire.settle()
 
 

@@ -27,6 +27,15 @@ def test_what_was_counted_is_told_in_prometheus_text() -> None:
     assert 'helexa_c_seconds_bucket{le="1.0"} 1.0' in text
 
 
+def test_what_is_counted_late_is_counted_before_anybody_reads() -> None:
+    metrics = PrometheusMetrics()
+    cell = metrics.counter("helexa_a_total", "A.")
+    metrics.before_render(cell.inc)
+    NoMetrics().before_render(cell.inc)
+    for count in (1, 2):
+        assert f"helexa_a_total {count}.0" in metrics.render().decode()
+
+
 def test_label_sets_are_bounded() -> None:
     """S26: what a caller invents cannot grow the registry."""
     metrics = PrometheusMetrics()

@@ -14,6 +14,8 @@ A message is one or more frames, packed back to back:
     END    cortex: the body is complete. neuron: trailer; the stream is over
     RESET  the stream is over without an answer, whoever says it; payload tells why
     WINDOW u32 more credit for the other side's DATA             both ways
+    ANSWER head length u16 · trailer length u16 · head · trailer · body; the stream is over:
+           HEAD, DATA and END of a small answer in one           neuron → cortex, version 2
 
 Rules
 - Each direction of a stream starts with `WINDOW_BYTES` of credit. The receiver gives credit back
@@ -33,6 +35,8 @@ from collections.abc import Callable
 from typing import Final
 
 from helexa.protocol.tunnel_frames import (
+    ANSWER,
+    ANSWER_LENGTHS,
     BACKLOG_LOW_BYTES,
     DATA,
     END,
@@ -90,6 +94,8 @@ class Tunnel:
         self._out_bytes = 0
         self._turns: deque[Stream] = deque()
         self._asleep = True
+        self.answers = False
+        """The peer takes ANSWER frames: set by the shell once it knows the peer's version."""
         self.closed = False
 
     def __len__(self) -> int:
@@ -132,6 +138,8 @@ class Tunnel:
             stream = streams.get(number)
             if stream is not None and kind in _TO_HANDLER:
                 self._deliver(kind, stream, message[offset:end])
+            elif stream is not None and kind == ANSWER:
+                self._answered(stream, message, offset, end)
             elif kind in {OPEN, WHOLE}:
                 self._opened(number, message[offset:end], whole=kind == WHOLE)
             elif stream is not None:
@@ -197,6 +205,28 @@ class Tunnel:
                 handler.on_end(payload)
             else:
                 handler.on_head(payload)
+        except Exception as error:  # noqa: BLE001  one stream's fault must not end the others
+            self._handler_failed(stream, error)
+
+    def _answered(self, stream: Stream, message: bytes, start: int, end: int) -> None:
+        """Give a whole answer to its handler; it is between `start` and `end` of a message."""
+        if self.accepts:
+            raise TunnelError("an answer was sent towards the end that sends them")
+        head_at = start + ANSWER_LENGTHS.size
+        if head_at > end:
+            raise TunnelError(f"the answer of stream {stream.id} is cut short")
+        head_bytes, trailer_bytes = ANSWER_LENGTHS.unpack_from(message, start)
+        trailer_at = head_at + head_bytes
+        body_at = trailer_at + trailer_bytes
+        if body_at > end:
+            raise TunnelError(f"the answer of stream {stream.id} is cut short")
+        if end - body_at > stream._receivable:
+            raise TunnelError(f"stream {stream.id} was sent more than its window")
+        self._forget(stream)
+        try:
+            stream.handler.on_answer(
+                message[head_at:trailer_at], message[body_at:end], message[trailer_at:body_at]
+            )
         except Exception as error:  # noqa: BLE001  one stream's fault must not end the others
             self._handler_failed(stream, error)
 

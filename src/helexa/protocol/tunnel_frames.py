@@ -10,7 +10,8 @@ END: Final = 4
 RESET: Final = 5
 WINDOW: Final = 6
 WHOLE: Final = 7
-KINDS: Final = frozenset({OPEN, DATA, HEAD, END, RESET, WINDOW, WHOLE})
+ANSWER: Final = 8
+KINDS: Final = frozenset({OPEN, DATA, HEAD, END, RESET, WINDOW, WHOLE, ANSWER})
 
 
 WINDOW_BYTES: Final = 256 * 1024
@@ -31,6 +32,9 @@ HEADER_BYTES: Final = HEADER.size
 pack_header = HEADER.pack
 pack_opening = Struct(">BIHH").pack
 """A frame header and the length of the head that opens its payload."""
+pack_answer = Struct(">BIHHH").pack
+"""A frame header and the lengths of the head and the trailer that open its payload."""
+ANSWER_LENGTHS: Final = Struct(">HH")
 unpack_header = HEADER.unpack_from
 
 
@@ -40,6 +44,8 @@ class TunnelError(Exception):
 
 class StreamHandler(Protocol):
     """The consumer of one stream; called from `receive` or `take`, it must not block."""
+
+    __slots__ = ()
 
     def on_head(self, payload: bytes) -> None:
         """Take the head of the answer."""
@@ -52,6 +58,13 @@ class StreamHandler(Protocol):
     def on_end(self, payload: bytes) -> None:
         """Take the trailer (cortex), or learn that the body is complete (neuron)."""
         ...
+
+    def on_answer(self, head: bytes, body: bytes, trailer: bytes) -> None:
+        """Take a whole answer (cortex); unless a consumer knows better, part by part."""
+        self.on_head(head)
+        if body:
+            self.on_data(body)
+        self.on_end(trailer)
 
     def on_reset(self, payload: bytes) -> None:
         """Learn that the stream is over without an answer."""

@@ -4,6 +4,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from helexa.protocol.tunnel_frames import (
+    ANSWER,
     BACKLOG_HIGH_BYTES,
     DATA,
     DIRECT_BYTES,
@@ -18,6 +19,7 @@ from helexa.protocol.tunnel_frames import (
     WINDOW,
     WINDOW_BYTES,
     StreamHandler,
+    pack_answer,
     pack_header,
 )
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from helexa.protocol.tunnel import Tunnel
 
 
-class _Nobody:
+class _Nobody(StreamHandler):
     """The handler of a stream whose consumer is gone."""
 
     def on_head(self, payload: bytes) -> None:
@@ -94,6 +96,28 @@ class Stream:
         if not self._ending and not self.over:
             self._send(END, payload)
             self._ending = True
+
+    def send_answer(self, head: bytes, body: bytes, trailer: bytes) -> None:
+        """Send all of an answer of which nothing went out yet: the accepting side's alone.
+
+        A small one is one frame, where the line is free and the peer knows such frames.
+        """
+        tunnel = self._tunnel
+        size = 4 + len(head) + len(trailer) + len(body)
+        if (
+            not tunnel.answers
+            or size > TURN_BYTES
+            or self._queue
+            or tunnel._out_bytes >= DIRECT_BYTES
+        ):
+            self.send_head(head)
+            if body:
+                self.send_data(body)
+            self.send_end(trailer)
+        elif not self.over and not self._ending:
+            lead = pack_answer(ANSWER, self.id, size, len(head), len(trailer))
+            tunnel._forget(self)
+            tunnel._say(b"".join((lead, head, trailer, body)))
 
     def reset(self, payload: bytes = b"") -> None:
         """End the stream at once, unsent bytes included. Nothing happens if it is over."""

@@ -7,8 +7,10 @@ Within a version, unknown fields are ignored and unknown message kinds are answe
 
 from typing import Final
 
-VERSION: Final = 1
+VERSION: Final = 2
 VERSION_MIN: Final = 1
+VERSION_ANSWER: Final = 2
+"""From here on a neuron may send a whole answer in one frame of the tunnel."""
 
 
 def negotiate(peer_min: int, peer_max: int) -> int | None:

@@ -65,7 +65,7 @@ class Metrics(Protocol):
         ...
 
     def before_render(self, update: Callable[[], None]) -> None:
-        """Have gauges that cost something to count set only when somebody looks."""
+        """Call `update` before each rendering: for numbers that are counted late, or read."""
         ...
 
     def render(self) -> bytes:
@@ -103,7 +103,7 @@ class NoMetrics:
         return _NOTHING
 
     def before_render(self, update: Callable[[], None]) -> None:
-        """Ignore it: nobody looks."""
+        """Nothing is rendered."""
 
     def render(self) -> bytes:
         """Return nothing."""
@@ -216,7 +216,7 @@ class PrometheusMetrics:
             yield family.told()
 
     def before_render(self, update: Callable[[], None]) -> None:
-        """Have gauges that cost something to count set only when somebody looks."""
+        """Call `update` before each rendering."""
         self._updates.append(update)
 
     def render(self) -> bytes:

@@ -20,6 +20,7 @@ from helexa.protocol.control import (
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.neuron import NeuronHealth, NeuronLoad
 from helexa.protocol.tunnel import Stream, StreamHandler, Tunnel
+from helexa.protocol.version import VERSION
 from tests.fakes.control_plane import NeuronSocket, control_plane, dial, json_of, masked, turns
 from tests.fakes.fleet import model, register, status
 from tests.fakes.waiting import until
@@ -76,7 +77,7 @@ async def test_a_newer_neuron_that_also_speaks_our_version_is_welcomed_in_it() -
                 version_min=1, version_max=9, neuron=ours.neuron, capabilities=ours.capabilities
             )
         )
-        assert (await neuron.welcome()).version == 1
+        assert (await neuron.welcome()).version == VERSION
 
 
 async def test_a_second_neuron_with_the_same_id_is_refused_and_the_first_one_stays() -> None:

@@ -3,6 +3,8 @@
 import pytest
 
 from helexa.cortex.gateway.metering import Outcome
+from helexa.cortex.gateway.relay import ANSWER_HEADS_MAX
+from helexa.protocol.inference import Usage
 from helexa.protocol.tunnel_frames import WINDOW_BYTES
 from tests.fakes.gateway import CHUNK, DONE, World
 
@@ -60,6 +62,49 @@ def test_a_neuron_that_dies_in_the_middle_is_never_a_clean_end(streamed: bool) -
     else:
         assert caller.status == 502
     assert world.records[0].outcome is Outcome.UPSTREAM_ERROR
+
+
+def test_a_whole_answer_is_booked_before_it_is_given_out() -> None:
+    world = World("n1")
+    for status, outcome in ((200, Outcome.OK), (400, Outcome.CLIENT_ERROR), (200, Outcome.OK)):
+        _, caller = world.ask()
+        world.job().answer(b'{"a":1}', status, Usage(prompt_tokens=3, completion_tokens=2))
+        assert (caller.status, caller.body, caller.complete) == (status, b'{"a":1}', True)
+        record = world.records[-1]
+        assert (record.outcome, record.status, record.bytes_out) == (outcome, status, 7)
+        assert record.trailer is not None
+        assert record.first_byte_ms is not None
+    assert world.pipeline.inflight.total == 0
+
+
+def test_a_whole_answer_that_makes_no_sense_is_a_bad_gateway() -> None:
+    for head in (b"nonsense", b'{"status":101}', b'{"status":204}', b'{"status":7}'):
+        world = World("n1")
+        _, caller = world.ask()
+        world.job().stream.send_answer(head, b"{}", b"")
+        world.carry()
+        assert caller.status == 502
+        assert len(world.records) == 1
+        assert world.pipeline.inflight.total == 0
+
+
+def test_a_whole_answer_with_an_unreadable_trailer_is_an_answer_all_the_same() -> None:
+    world = World("n1")
+    _, caller = world.ask()
+    world.job().stream.send_answer(b"{}", b"{}", b"\xff")
+    world.carry()
+    assert (caller.status, world.records[0].trailer) == (200, None)
+
+
+def test_heads_that_a_neuron_invents_do_not_pile_up() -> None:
+    world = World("n1")
+    for number in range(ANSWER_HEADS_MAX * 2):
+        _, caller = world.ask()
+        head = b'{"content_type":"application/x-%d"}' % number
+        world.job().stream.send_answer(head, b"{}", b"")
+        world.carry()
+        assert b"application/x-%d" % number in caller.transport.written
+    assert len(world.pipeline.answer_heads) == ANSWER_HEADS_MAX
 
 
 def test_a_silent_stream_is_committed_after_two_seconds_and_kept_alive_each_second() -> None:

@@ -10,7 +10,7 @@ from helexa.cortex.gateway.auth import OpenDoor, StaticKeys
 from helexa.cortex.gateway.edge.exchange import Exchange
 from helexa.cortex.gateway.routes import Facts, Routes
 from helexa.protocol.errors import ErrorCode, Refusal
-from helexa.protocol.ports import Authenticator
+from helexa.protocol.ports import Authenticator, Principal
 from tests.fakes.gateway import Caller, exchange_of, snapshot_of
 
 
@@ -66,6 +66,34 @@ def test_what_needs_a_key_is_refused_before_its_body_is_read(path: str) -> None:
     assert isinstance(refusal, Refusal)
     assert refusal.code is ErrorCode.INVALID_API_KEY
     assert table.admit(ask(method, path, authorization=b"Bearer s3cret")) is None
+
+
+def test_a_head_is_judged_once_and_its_key_each_time() -> None:
+    """A key that is revoked between two requests of one connection opens nothing any more."""
+    allowed = [Key()]
+
+    class Keys:
+        def authenticate(self, credential: bytes | None) -> Principal | Refusal:
+            return StaticKeys(allowed).authenticate(credential)
+
+    table = routes(Keys())
+    first = ask("POST", "/v1/chat/completions", authorization=b"Bearer s3cret")
+    assert table.admit(first) is None
+    assert first.judged is not None
+    second = ask("POST", "/v1/chat/completions", authorization=b"Bearer s3cret")
+    second.judged = first.judged
+    assert table.admit(second) is None
+    assert isinstance(second.context, Principal)
+    allowed.clear()
+    refusal = table.admit(second)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code is ErrorCode.INVALID_API_KEY
+
+
+def test_a_head_that_is_refused_is_judged_again_each_time() -> None:
+    refused = ask("POST", "/v1/chat/completions", content_type=b"text/plain")
+    assert isinstance(routes().admit(refused), Refusal)
+    assert refused.judged is None
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/readyz", "/version", "/openapi.json"])

@@ -34,7 +34,7 @@ async def test_register_comes_first_then_heartbeats_with_rising_numbers():
         await until(lambda: len(session.of(Heartbeat)) >= 4, "four heartbeats")
         register = session.messages[0]
         assert isinstance(register, Register)
-        assert (register.version_min, register.version_max) == (1, 1)
+        assert (register.version_min, register.version_max) == (1, 2)
         assert register.neuron.id == "n1"
         assert register.capabilities.engines == ("echo",)
         assert [status.model_id for status in register.models] == ["m"]

@@ -16,6 +16,7 @@ from helexa.protocol.control import (
 )
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.model import ModelStatus
+from helexa.protocol.tunnel_frames import HEADER_BYTES, unpack_header
 from tests.fakes.control_neuron import command, neuron_of
 from tests.fakes.cortex_server import CortexServer
 from tests.fakes.exchange_log import until
@@ -209,6 +210,36 @@ class Echo:
 
     def on_writable(self):
         pass
+
+
+class Answering(Echo):
+    """The neuron's side of a stream: gives the body back as a whole answer."""
+
+    def on_end(self, payload):
+        self.stream.send_answer(b'{"status":200}', self.body, b"{}")
+
+
+@pytest.mark.parametrize(("version", "frames"), [(1, 3), (2, 1)])
+async def test_a_whole_answer_is_one_frame_for_a_cortex_that_knows_such_frames(version, frames):
+    """R0.18: what a version brought is not sent to a peer that speaks an older one."""
+    async with CortexServer(version=version) as cortex, neuron_of(cortex.endpoint, Answering):
+        session = await cortex.welcomed()
+        kinds = []
+        receive = session.tunnel.receive
+
+        def counted(message):
+            at = 0
+            while at < len(message):
+                kind, _, size = unpack_header(message, at)
+                kinds.append(kind)
+                at += HEADER_BYTES + size
+            receive(message)
+
+        session.tunnel.receive = counted
+        log = StreamLog()
+        log.stream = session.tunnel.open(b"{}", b"body", log)
+        await log.ended()
+        assert (log.data, len(kinds)) == (b"body", frames)
 
 
 async def test_requests_go_through_the_socket_and_back():

@@ -13,7 +13,7 @@ from helexa.cortex.gateway.edge.server import EdgeServer
 from helexa.cortex.gateway.headers import refusal_answer
 from helexa.cortex.gateway.observe import LoadGauges
 from helexa.cortex.gateway.pipeline import Limits, Pipeline, Seams
-from helexa.cortex.gateway.routes import OPERATIONS, Facts, Routes
+from helexa.cortex.gateway.routes import Facts, Judged, Routes
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.ports import Authenticator
 from helexa.util.clock import Clock
@@ -61,7 +61,7 @@ class Gateway:
         self.pipeline = Pipeline(seams, authenticator, settings)
         self._server = EdgeServer(
             self._handle,
-            admit=self._admit,
+            admit=self._routes.admit,
             refuse=self._refuse,
             limits=door.edge_limits,
             clock=clock,
@@ -100,18 +100,15 @@ class Gateway:
     # ── what the edge calls ───────────────────────────────────────────────────────────────────
 
     def _handle(self, exchange: Exchange) -> None:
-        operation = OPERATIONS.get(exchange.path)
-        if operation is not None and exchange.method == "POST":
-            self.pipeline.handle(exchange, operation)
+        judged = exchange.judged
+        if isinstance(judged, Judged):
+            self.pipeline.handle(exchange, judged.operation)
             return
         answer = self._routes.answer(exchange)
         if isinstance(answer, Refusal):
             answer = refusal_answer(answer, exchange.request_id)
         status, lines, body = answer
         exchange.respond(status, lines + self._routes.cors_lines(exchange), body)
-
-    def _admit(self, exchange: Exchange) -> Refusal | None:
-        return self._routes.admit(exchange)
 
     def _refuse(self, exchange: Exchange | None, refusal: Refusal) -> tuple[int, bytes, bytes]:
         status, lines, body = refusal_answer(refusal, exchange.request_id if exchange else "")

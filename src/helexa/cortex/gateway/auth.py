@@ -6,7 +6,7 @@ looked up by its digest, so neither the lookup nor the comparison tells anything
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, Protocol
 
 from helexa.protocol.errors import ErrorCode, Refusal
@@ -34,7 +34,7 @@ class ApiKey(Protocol):
         ...
 
 
-def credential_of(headers: dict[bytes, bytes]) -> bytes | None:
+def credential_of(headers: Mapping[bytes, bytes]) -> bytes | None:
     """Return the caller's secret: `Authorization: Bearer …`, or `x-api-key`; None without one."""
     value = headers.get(b"authorization")
     if value is not None and value[:7].lower() == _SCHEME:

@@ -3,6 +3,7 @@
 The neuron's reports are up to a heartbeat old; this is exact, but knows only this gateway.
 """
 
+from helexa.cortex.orchestrator.snapshot import Replica
 from helexa.protocol.ids import ModelId, NeuronId
 
 
@@ -38,6 +39,10 @@ class Inflight:
         for (_, model_id), count in self._counts.items():
             models[model_id] = models.get(model_id, 0) + count
         return models
+
+    def on(self, replica: Replica) -> int:
+        """Return how many requests are on a replica, as `scheduler.route` asks."""
+        return self._counts.get((replica.neuron_id, replica.model_id), 0)
 
     def count(self, neuron_id: NeuronId, model_id: ModelId) -> int:
         """Return how many requests are on a replica."""

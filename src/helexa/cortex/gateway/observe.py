@@ -1,6 +1,8 @@
 """What the gateway tells of its requests: one log line each, and the metrics.
 
 Series are looked up once for each combination and kept, since looking up costs more than counting.
+Requests are counted some at a time: code that runs between two system calls for one request alone
+is cold, and costs three times what it costs in a loop.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,6 +22,7 @@ from helexa.util.metrics import FIRST_TOKEN_S, LATENCY_S, Cell, Metrics, Observe
 
 LINES_PER_SECOND: Final = 100
 MODELS_MAX: Final = 200
+UNCOUNTED_MAX: Final = 256
 _ORDINARY: Final = frozenset({Outcome.OK, Outcome.CANCELLED})
 
 PER_TOKEN_S: Final = (
@@ -46,10 +49,15 @@ class RequestObserver:
         self._series: dict[tuple[str, Operation, Outcome, str], _Series] = {}
         self._tokens: dict[tuple[str, str], Cell] = {}
         self._models: set[str] = set()
+        self._uncounted: list[Record] = []
+        metrics.before_render(self._count_all)
 
     def record(self, record: Record) -> None:
-        """Count a request and write its line."""
-        self._count(record)
+        """Take note of a request for the next count, and write its line."""
+        uncounted = self._uncounted
+        uncounted.append(record)
+        if len(uncounted) >= UNCOUNTED_MAX:
+            self._count_all()
         ordinary = record.outcome in _ORDINARY
         budget = self._mistakes if record.outcome is Outcome.CLIENT_ERROR else self._lines
         bounded = ordinary or budget is self._mistakes
@@ -61,6 +69,11 @@ class RequestObserver:
             fields["lines_suppressed"] = held_back
         write = self._logger.info if ordinary else self._logger.warning
         write("request", **fields)
+
+    def _count_all(self) -> None:
+        uncounted, self._uncounted = self._uncounted, []
+        for record in uncounted:
+            self._count(record)
 
     def _count(self, record: Record) -> None:
         # Only models that a replica answered for get a label; a caller's inventions do not.

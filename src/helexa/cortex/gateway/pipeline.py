@@ -16,14 +16,9 @@ from helexa.cortex.gateway.edge.exchange import Exchange
 from helexa.cortex.gateway.headers import refusal_answer
 from helexa.cortex.gateway.inflight import Inflight
 from helexa.cortex.gateway.metering import Outcome, Record, outcome_of
-from helexa.cortex.gateway.relay import Relay
+from helexa.cortex.gateway.relay import AnswerHead, Relay
 from helexa.cortex.orchestrator.events import ModelWanted, RequestOutcome
-from helexa.cortex.orchestrator.scheduler import (
-    RoutingDecision,
-    RoutingRequest,
-    find_model,
-    route,
-)
+from helexa.cortex.orchestrator.scheduler import RoutingRequest, find_model, route
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, Replica
 from helexa.protocol.dialects import openai
 from helexa.protocol.errors import ErrorCode, Refusal
@@ -83,7 +78,12 @@ class Pipeline:
         self.extra_lines = seams.extra_lines
         self.inflight = Inflight()
         self.draining = False
-        self._seams = seams
+        self.answer_heads: dict[bytes, AnswerHead] = {}
+        """Heads of whole answers as neurons wrote them: nearly all are the same few."""
+        self._snapshot = seams.snapshot
+        self._report = seams.report
+        self._open_stream = seams.open_stream
+        self._record = seams.record
         self._authenticator = authenticator
         self._live: dict[Relay, None] = {}
         self._held: dict[Relay, None] = {}
@@ -137,7 +137,7 @@ class Pipeline:
         `otherwise` is what a second attempt answers where no other replica is left.
         """
         while True:
-            decision = self._route(relay)
+            decision = route(_asked_of(relay), self._snapshot(), self.inflight.on)
             if isinstance(decision, Refusal):
                 self._hold_or_refuse(relay, decision, otherwise)
                 return
@@ -150,12 +150,6 @@ class Pipeline:
                 return
             relay.excluded = (*relay.excluded, decision.replica)
             otherwise = lost
-
-    def _route(self, relay: Relay) -> RoutingDecision | Refusal:
-        return route(_asked_of(relay), self._seams.snapshot(), self._sent)
-
-    def _sent(self, replica: Replica) -> int:
-        return self.inflight.count(replica.neuron_id, replica.model_id)
 
     def _send(self, relay: Relay, replica: Replica) -> bool:
         head = relay.head
@@ -170,7 +164,7 @@ class Pipeline:
             traceparent=_text(parent) if parent is not None else "",
             principal=relay.principal.key_id,
         )
-        stream = self._seams.open_stream(
+        stream = self._open_stream(
             replica.neuron_id, replica.epoch, _encoder.encode(lead), exchange.body, relay
         )
         if stream is None:
@@ -192,9 +186,9 @@ class Pipeline:
                 relay.fail(Refusal(ErrorCode.RATE_LIMIT_EXCEEDED, because))
                 return
             request = _asked_of(relay)
-            model = find_model(request, self._seams.snapshot())
+            model = find_model(request, self._snapshot())
             if not isinstance(model, Refusal):
-                self._seams.report(ModelWanted(model.config.id, cause=request.request_id))
+                self._report(ModelWanted(model.config.id, cause=request.request_id))
             relay.held_until_s = relay.started_s + limit_s
             self._held[relay] = None
 
@@ -240,7 +234,7 @@ class Pipeline:
         self._troubled.add((replica.neuron_id, replica.model_id))
         latency_ms = (self.now() - relay.started_s) * 1e3
         request_id = relay.exchange.request_id
-        self._seams.report(
+        self._report(
             RequestOutcome(
                 replica.neuron_id,
                 replica.model_id,
@@ -263,11 +257,9 @@ class Pipeline:
             if self._troubled and relay.outcome is Outcome.OK and key in self._troubled:
                 self._troubled.discard(key)
                 cause = relay.exchange.request_id
-                self._seams.report(
-                    RequestOutcome(*key, ok=True, latency_ms=duration_ms, cause=cause)
-                )
+                self._report(RequestOutcome(*key, ok=True, latency_ms=duration_ms, cause=cause))
         first_s = relay.first_byte_s
-        self._seams.record(
+        self._record(
             Record(
                 relay.exchange.request_id,
                 relay.head.operation,
@@ -288,7 +280,7 @@ class Pipeline:
 
     def refuse(self, exchange: Exchange, operation: Operation, refusal: Refusal) -> None:
         """Answer a request that never became a relay, and book it as refused."""
-        self._seams.record(
+        self._record(
             Record(
                 request_id=exchange.request_id,
                 operation=operation,

@@ -7,6 +7,7 @@ with bytes; nothing waits, and no chunk is parsed.
               └───────────────┴────────────┴──────────┴──────────► over (refused, cut, gone)
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -21,7 +22,7 @@ from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.inference import Reset, ResponseHead, Trailer
 from helexa.protocol.ports import Principal
 from helexa.protocol.sse import DONE
-from helexa.protocol.tunnel import Stream
+from helexa.protocol.tunnel import Stream, StreamHandler
 from helexa.protocol.workload import WorkloadClass
 
 if TYPE_CHECKING:
@@ -40,7 +41,20 @@ EXPIRED: Final = _encoder.encode(Reset(code="cancelled", message="the gateway wa
 _KEEPALIVE: Final = b": keep-alive\n\n"
 
 
-class Relay:
+@dataclass(frozen=True, slots=True)
+class AnswerHead:
+    """The head of a whole answer, and what follows from it alone."""
+
+    status: int
+    lines: bytes
+    """The header lines that the caller gets of it."""
+    outcome: Outcome
+
+
+ANSWER_HEADS_MAX: Final = 64
+
+
+class Relay(StreamHandler):
     """One request from its acceptance to its end. `Pipeline.conclude` hears of the end, once."""
 
     __slots__ = (
@@ -187,6 +201,41 @@ class Relay:
         if self._parts_bytes > ANSWER_BYTES_MAX:
             because = f"the answer has more than {ANSWER_BYTES_MAX} bytes"
             self.abandon(Refusal(ErrorCode.ENGINE_GARBAGE, because))
+
+    def on_answer(self, head: bytes, body: bytes, trailer: bytes) -> None:
+        """Book a whole answer and pass it on: the way of nearly every request without a stream."""
+        known = self._pipeline.answer_heads.get(head) or self._learn(head)
+        if known is None or self.over or self.head.stream or self._parts:
+            super().on_answer(head, body, trailer)
+            return
+        self.first_byte_s = self._now()
+        self.status = known.status
+        self.bytes_out = len(body)
+        self.stream = None
+        try:
+            self.trailer = _trailer_decoder.decode(trailer) if trailer else None
+        except _UNREADABLE:
+            self.trailer = None
+        self._conclude(known.outcome)
+        exchange = self.exchange
+        lines = known.lines + self._pipeline.extra_lines(exchange)
+        exchange.respond(known.status, lines, body)
+
+    def _learn(self, head: bytes) -> AnswerHead | None:
+        """Return what follows from a head; None for one that is better looked at with care."""
+        try:
+            response = _head_decoder.decode(head)
+        except _UNREADABLE:
+            return None
+        status = response.status
+        if not 200 <= status < 600 or status in BODILESS:
+            return None
+        lines = headers.relayed_lines(response.content_type, response.retry_after_s)
+        known = AnswerHead(status, lines, outcome_of_status(status))
+        heads = self._pipeline.answer_heads
+        if len(heads) < ANSWER_HEADS_MAX:
+            heads[head] = known
+        return known
 
     def on_end(self, payload: bytes) -> None:
         """Book the request, then let the caller see its end."""

@@ -39,6 +39,14 @@ class Facts:
     """None: no metrics are served here."""
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the head of an inference request says by itself; only the key is looked at again."""
+
+    operation: Operation
+    credential: bytes | None
+
+
 Answer = tuple[int, bytes, bytes]
 """Status, header lines, body."""
 
@@ -70,10 +78,14 @@ class Routes:
 
     def admit(self, exchange: Exchange) -> Refusal | None:
         """Judge a request by its head alone, before its body is read."""
+        judged = exchange.judged
+        if isinstance(judged, Judged):
+            return self._admit_known(exchange, judged)
         path, method = exchange.path, exchange.method
-        if path in OPERATIONS:
+        operation = OPERATIONS.get(path)
+        if operation is not None:
             if method == "POST":
-                return self._admit_body(exchange)
+                return self._admit_body(exchange, operation)
             return None if method == "OPTIONS" else self._wrong_method(method)
         if path not in self._public and path not in self._private and not _names_model(path):
             known = ", ".join([*OPERATIONS, *self._private])
@@ -89,11 +101,18 @@ class Routes:
         """Return the value of the Allow header of a path."""
         return b"POST, OPTIONS" if path in OPERATIONS else b"GET, HEAD, OPTIONS"
 
-    def _admit_body(self, exchange: Exchange) -> Refusal | None:
-        principal = self._authenticator.authenticate(credential_of(exchange.headers))
+    def _admit_known(self, exchange: Exchange, judged: Judged) -> Refusal | None:
+        principal = self._authenticator.authenticate(judged.credential)
         if isinstance(principal, Refusal):
             return principal
         exchange.context = principal
+        return None
+
+    def _admit_body(self, exchange: Exchange, operation: Operation) -> Refusal | None:
+        judged = Judged(operation, credential_of(exchange.headers))
+        refusal = self._admit_known(exchange, judged)
+        if refusal is not None:
+            return refusal
         coding = exchange.headers.get(b"content-encoding")
         if coding is not None and coding.strip().lower() not in {b"", b"identity"}:
             because = f"content-encoding {coding[:40]!r} is not accepted; send the body as it is"
@@ -102,6 +121,7 @@ class Routes:
         if kind is not None and not _is_json(kind):
             because = f"content-type {kind[:80]!r} is not accepted; send application/json"
             return Refusal(ErrorCode.UNSUPPORTED_MEDIA_TYPE, because)
+        exchange.judged = judged
         return None
 
     @staticmethod

@@ -39,7 +39,7 @@ from helexa.protocol.model import ModelStatus
 from helexa.protocol.neuron import Capabilities
 from helexa.protocol.tunnel import Accept, Tunnel, TunnelError
 from helexa.protocol.tunnel_frames import MESSAGE_BYTES
-from helexa.protocol.version import VERSION, VERSION_MIN
+from helexa.protocol.version import VERSION, VERSION_ANSWER, VERSION_MIN
 from helexa.util.clock import Clock
 from helexa.util.errors import describe
 from helexa.util.tasks import TaskScope
@@ -257,6 +257,7 @@ class Link(WSListener):  # type: ignore[misc]  # picows is a compiled module
                 self._break_off(End.VERSION, text)
                 return
             self.welcome = message
+            self._tunnel.answers = message.version >= VERSION_ANSWER
             self._pulse.welcomed(message.heartbeat_interval_s)
             self._heartbeat()
             self.on_change()

@@ -29,7 +29,7 @@ _decode_head: Final = msgspec.json.Decoder(OpenHead).decode
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class Refused:
+class Refused(StreamHandler):
     """The handler of a stream that was refused at once: nothing that comes matters any more."""
 
     def on_head(self, payload: bytes) -> None:

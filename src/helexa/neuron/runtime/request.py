@@ -33,7 +33,7 @@ from helexa.neuron.runtime.reply import Breakdown, Reply
 from helexa.neuron.runtime.request_metrics import RequestMetrics
 from helexa.protocol.errors import CODES, ErrorCode, Refusal, envelope
 from helexa.protocol.inference import OpenHead, Reset, ResponseHead, Trailer
-from helexa.protocol.tunnel import Stream
+from helexa.protocol.tunnel import Stream, StreamHandler
 from helexa.util.clock import Clock
 from helexa.util.errors import describe
 
@@ -96,7 +96,7 @@ class Services:
     log: Any
 
 
-class Request:
+class Request(StreamHandler):
     """The handler of one tunnel stream, and the owner of its reply."""
 
     __slots__ = (

@@ -13,6 +13,7 @@ from typing import Final, cast
 from helexa.cortex.gateway.edge import response
 from helexa.cortex.gateway.edge.body import ChunkedBody, DeclaredBody
 from helexa.cortex.gateway.edge.exchange import Exchange
+from helexa.cortex.gateway.edge.head import NO_HEAD
 from helexa.cortex.gateway.edge.service import Service
 from helexa.protocol.errors import ErrorCode, Refusal
 
@@ -207,9 +208,7 @@ class Answering(asyncio.Protocol):
         self._unread = True
         told = exchange
         if exchange is None:
-            reader = self._service.reader
-            reader.forget()
-            exchange = Exchange(self, reader, self._service.new_request_id())
+            exchange = Exchange(self, NO_HEAD, self._service.new_request_id())
         self._exchange = exchange
         self._phase = ANSWERING
         try:

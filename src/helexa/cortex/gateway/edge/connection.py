@@ -29,7 +29,6 @@ from helexa.cortex.gateway.edge.head import CHUNKED
 from helexa.cortex.gateway.edge.memo import HeadMemo
 from helexa.cortex.gateway.edge.service import Service
 from helexa.protocol.errors import ErrorCode, Refusal
-from helexa.protocol.ids import is_request_id
 
 _MORE: Final = -1
 HEADS_A_TURN_MAX: Final = 16
@@ -86,7 +85,8 @@ class Connection(Answering):
     def answered(self) -> None:
         """Go on to the next request, or end the connection."""
         self._exchange = None
-        self._discharge()
+        if self._charged:
+            self._discharge()
         service = self._service
         if self._keep_alive and not service.draining:
             self._phase = READY
@@ -94,7 +94,8 @@ class Connection(Answering):
             self.deadline_s = service.now_s + (
                 limits.write_stall_s if self.write_paused else limits.idle_timeout_s
             )
-            self._go_on()
+            if self._held:
+                self._go_on()
         elif self._unread or self._held or self._keep_alive:
             self._linger()
         else:
@@ -155,25 +156,28 @@ class Connection(Answering):
         if end < 4:
             return self._await_head(data, offset)
         self._scanned = 0
-        reader = service.reader
-        refusal: Refusal | None = None
-        head = bytes(data[offset:end])
-        if end - offset > service.limits.head_bytes_max:
-            refusal = grammar.head_too_large(service.limits)
-        elif not self._memo.recall(head, reader):
-            refusal = reader.read(head)
-            if refusal is None:
-                self._memo.remember(head, reader)
-        if refusal is not None:
-            self._refuse_unread(None, refusal)
-            return len(data)
-        self._keep_alive = reader.keep_alive
-        told_id = reader.fields.get(b"x-request-id")
-        request_id = (told_id and _caller_id(told_id)) or service.new_request_id()
-        exchange = self._exchange = Exchange(self, reader, request_id)
-        length = reader.length
-        expect = reader.expect
+        memo = self._memo
+        raw = bytes(data[offset:end])
+        head = memo.recall(raw)
+        if head is None:
+            found = (
+                service.reader.read(raw)
+                if end - offset <= service.limits.head_bytes_max
+                else grammar.head_too_large(service.limits)
+            )
+            if isinstance(found, Refusal):
+                self._refuse_unread(None, found)
+                return len(data)
+            head = found
+            memo.remember(raw, head)
+        self._keep_alive = head.keep_alive
+        exchange = Exchange(self, head, head.request_id or service.new_request_id())
+        self._exchange = exchange
+        length = head.length
+        expect = head.expect
+        exchange.judged = memo.judged
         refusal = self._admit(exchange, length, expect)
+        memo.judged = exchange.judged
         if refusal is not None and length:
             # Its body is not read, be it there already or not: what a client gets to see does not
             # depend on how its bytes were cut into packets.
@@ -253,8 +257,3 @@ class Connection(Answering):
             if service.bodies_bytes > service.limits.bodies_bytes_max:
                 return no_room(service.limits)
         return None
-
-
-def _caller_id(value: bytes) -> str | None:
-    text = value.decode("latin-1")
-    return text if is_request_id(text) else None

@@ -8,11 +8,11 @@ has two answers, and none is cut short without `abort`. Once the client is gone 
 still checked but send nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from helexa.cortex.gateway.edge import response
-from helexa.cortex.gateway.edge.head import HeadReader
+from helexa.cortex.gateway.edge.head import Head
 from helexa.util.errors import HelexaError
 
 _WAITING, _STREAMING, _DONE = range(3)
@@ -69,8 +69,11 @@ class Exchange:
     """A request, whole, and the way to answer it.
 
     `path` and `query` are as sent (ASCII, nothing decoded). `headers` have lower-case names;
-    repeated ones are joined by ", ". `body` is empty until the handler is called. `context` is
-    for whoever admits and handles: the edge never touches it.
+    repeated ones are joined by ", "; those that frame the body are the edge's and left out. `body`
+    is empty until the handler is called. `context` and
+    `judged` are for whoever admits and handles. The edge never touches `context`, and brings
+    `judged` back with the next request of the connection that has the same head (but for the
+    number in Content-Length).
     """
 
     __slots__ = (
@@ -82,6 +85,7 @@ class Exchange:
         "context",
         "gone",
         "headers",
+        "judged",
         "method",
         "on_gone",
         "on_resume",
@@ -90,7 +94,7 @@ class Exchange:
         "request_id",
     )
 
-    def __init__(self, channel: Channel, head: HeadReader, request_id: str) -> None:
+    def __init__(self, channel: Channel, head: Head, request_id: str) -> None:
         self._channel = channel
         self._state = _WAITING
         self._chunked = head.minor == 1
@@ -98,10 +102,11 @@ class Exchange:
         self.method = head.method
         self.path = head.path
         self.query = head.query
-        self.headers = head.fields
+        self.headers: Mapping[bytes, bytes] = head.fields
         self.request_id = request_id
         self.body = b""
         self.context: object = None
+        self.judged: object = None
         self.gone = False
         """The client has left; nobody will read an answer."""
         self.on_gone: Callable[[], None] | None = None

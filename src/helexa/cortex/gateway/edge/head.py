@@ -6,6 +6,7 @@ nothing that llhttp remembers of an earlier request can matter to a later one.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final
 
 import httptools
@@ -13,6 +14,7 @@ import httptools
 from helexa.cortex.gateway.edge import grammar
 from helexa.cortex.gateway.edge.limits import Limits
 from helexa.protocol.errors import Refusal
+from helexa.protocol.ids import is_request_id
 
 CHUNKED: Final = -1
 """`HeadReader.length` of a body that arrives in chunks."""
@@ -38,48 +40,47 @@ _METHODS: Final = {
 }
 
 
-class HeadReader:
-    """Takes whole heads, one at a time; what it found is in its attributes until the next."""
+@dataclass(slots=True)
+class Head:
+    """What one request head says. Shared by the requests of a connection that repeat it.
 
-    __slots__ = (
-        "_good_host",
-        "_limits",
-        "expect",
-        "fields",
-        "keep_alive",
-        "length",
-        "method",
-        "minor",
-        "on_header",
-        "path",
-        "query",
-    )
+    `path` and `query` are as sent, nothing is decoded. `fields` are by lower-case name, without
+    those that frame the body: Content-Length and Transfer-Encoding are the edge's own affair.
+    """
+
+    method: str = ""
+    path: str = ""
+    query: str = ""
+    fields: dict[bytes, bytes] = field(default_factory=dict)
+    minor: int = 1
+    keep_alive: bool = True
+    length: int = 0
+    """Bytes of the body, or CHUNKED; the one thing that differs between requests that share a head,
+    and looked at only as each begins."""
+    expect: bytes | None = None
+    request_id: str = ""
+    """The id that the caller gave its request, where that is one; else empty."""
+
+
+NO_HEAD: Final = Head()
+"""Of a request whose head could not be read."""
+
+
+class HeadReader:
+    """Takes whole heads, one at a time."""
+
+    __slots__ = ("_good_host", "_limits", "on_header")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._good_host: bytes | None = None
         """The last Host found valid: nearly all requests of a server name the same."""
-        self.fields: dict[bytes, bytes] = {}
-        """By lower-case name; the caller keeps this very dict."""
-        self.on_header: Callable[[bytes, bytes], None] = self.fields.__setitem__
+        unread: dict[bytes, bytes] = {}
+        self.on_header: Callable[[bytes, bytes], None] = unread.__setitem__
         """Taken by llhttp."""
-        self.forget()
 
-    def forget(self) -> None:
-        """Be as if an empty head had been read: the one of a request that has none."""
-        self.method = ""
-        self.path = ""
-        """As sent, without the query; nothing is decoded."""
-        self.query = ""
-        self.fields = {}
-        self.minor = 1
-        self.keep_alive = True
-        self.length = 0
-        """Bytes of the body, or CHUNKED."""
-        self.expect: bytes | None = None
-
-    def read(self, head: bytes) -> Refusal | None:
-        """Read a head that ends with its empty line; return why it is refused, or None."""
+    def read(self, head: bytes) -> Head | Refusal:
+        """Read a head that ends with its empty line; return what it says, or why it is refused."""
         limits = self._limits
         matched = grammar.HEAD.fullmatch(head)
         if matched is None:
@@ -108,49 +109,54 @@ class HeadReader:
             repeated = _join_repeated(head, fields)
             if repeated is not None:
                 return grammar.bad_request(f"the header {repeated.decode()} is given twice")
-        self.fields = fields
-        self.method = _METHODS.get(method) or method.decode()
-        self.path, _, self.query = target.decode().partition("?")
-        self.minor = 1 if minor == b"1" else 0
-        return self._judge()
+        path, _, query = target.decode().partition("?")
+        return self._judge(
+            Head(_METHODS.get(method) or method.decode(), path, query, fields, int(minor == b"1"))
+        )
 
-    def _judge(self) -> Refusal | None:
+    def _judge(self, head: Head) -> Head | Refusal:
         """Decide what the headers say together: whose host, how long a body, and what after."""
-        fields = self.fields
-        if self.path == "*" and self.method != "OPTIONS":
+        fields = head.fields
+        if head.path == "*" and head.method != "OPTIONS":
             return grammar.bad_request("only OPTIONS has the target '*'")
         host = fields.get(b"host")
         if host is None:
-            if self.minor:
+            if head.minor:
                 return grammar.bad_request("HTTP/1.1 needs one Host header")
         elif host != self._good_host:
             if not grammar.is_host(host):
                 return grammar.bad_request("the Host header is not a name or address with a port")
             self._good_host = host
         connection = fields.get(b"connection")
-        self.keep_alive = self.minor == 1 and (connection is None or not _says_close(connection))
-        self.expect = fields.get(b"expect") if self.minor else None
-        length = fields.get(b"content-length")
-        coding = fields.get(b"transfer-encoding")
+        head.keep_alive = head.minor == 1 and (connection is None or not _says_close(connection))
+        head.expect = fields.get(b"expect") if head.minor else None
+        head.request_id = _caller_id(fields.get(b"x-request-id"))
+        length = fields.pop(b"content-length", None)
+        coding = fields.pop(b"transfer-encoding", None)
         if coding is not None:
-            self.length = CHUNKED
-            return self._problem_of_coding(coding, length)
+            head.length = CHUNKED
+            return _problem_of_coding(head, coding, length) or head
         if length is None:
-            self.length = 0
-        elif length.isdigit() and len(length) <= LENGTH_DIGITS_MAX:
-            self.length = int(length)
-        else:
+            return head
+        if not length.isdigit() or len(length) > LENGTH_DIGITS_MAX:
             return grammar.bad_request("Content-Length is not a number of bytes")
-        return None
+        head.length = int(length)
+        return head
 
-    def _problem_of_coding(self, coding: bytes, length: bytes | None) -> Refusal | None:
-        if length is not None:
-            return grammar.bad_request("Content-Length and Transfer-Encoding exclude each other")
-        if not self.minor:
-            return grammar.bad_request("HTTP/1.0 has no Transfer-Encoding")
-        if coding.lower() != b"chunked":
-            return grammar.bad_request("the only Transfer-Encoding taken is 'chunked'")
-        return None
+
+def _problem_of_coding(head: Head, coding: bytes, length: bytes | None) -> Refusal | None:
+    if length is not None:
+        return grammar.bad_request("Content-Length and Transfer-Encoding exclude each other")
+    if not head.minor:
+        return grammar.bad_request("HTTP/1.0 has no Transfer-Encoding")
+    if coding.lower() != b"chunked":
+        return grammar.bad_request("the only Transfer-Encoding taken is 'chunked'")
+    return None
+
+
+def _caller_id(value: bytes | None) -> str:
+    text = value.decode("latin-1") if value is not None else ""
+    return text if text and is_request_id(text) else ""
 
 
 def _says_close(connection: bytes) -> bool:

@@ -9,7 +9,7 @@ what a small request costs.
 import re
 from typing import Final
 
-from helexa.cortex.gateway.edge.head import LENGTH_DIGITS_MAX, HeadReader
+from helexa.cortex.gateway.edge.head import LENGTH_DIGITS_MAX, Head
 
 MISSES_MAX: Final = 3
 """After so many heads in a row that differ otherwise, comparing is not worth it any more."""
@@ -20,95 +20,66 @@ _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]++)", re.IGNORECAS
 class HeadMemo:
     """One connection's last good head. `recall` first; where that fails, read and `remember`."""
 
-    __slots__ = (
-        "_expect",
-        "_fields",
-        "_front",
-        "_head",
-        "_keep_alive",
-        "_method",
-        "_minor",
-        "_misses",
-        "_path",
-        "_query",
-        "_rest",
-        "_whole_length",
-    )
+    __slots__ = ("_front", "_head", "_misses", "_raw", "_rest", "judged")
 
     def __init__(self) -> None:
-        self._head: bytes | None = None
+        self._head: Head | None = None
+        self._raw = b""
+        """The very bytes of the last request's head."""
         self._front: bytes | None = None
         """The head up to the number; None until a second head asks for it."""
         self._rest = b""
-        self._whole_length = 0
-        """The body's length where the head has no number: 0, or CHUNKED."""
         self._misses = 0
-        self._fields: dict[bytes, bytes] = {}
-        self._method = self._path = self._query = ""
-        self._minor = 1
-        self._keep_alive = True
-        self._expect: bytes | None = None
+        self.judged: object = None
+        """What whoever admits requests found out about the last head; None after one that differs
+        from it. Theirs alone."""
 
-    def recall(self, head: bytes, reader: HeadReader) -> bool:
-        """Put what is known of such a head into `reader`; False if it has to be read."""
-        if self._head is None:
-            return False
+    def recall(self, raw: bytes) -> Head | None:
+        """Return what is known of such a head; None if it has to be read."""
+        head = self._head
+        if head is None:
+            self.judged = None
+            return None
+        if raw == self._raw:
+            self._misses = 0
+            return head
         if self._front is None:
-            self._split(self._head)
+            self._split()
         front, rest = self._front, self._rest
         assert front is not None
-        if not rest:
-            if head != front:
-                return self._missed()
-            reader.fields = self._fields.copy()
-            reader.length = self._whole_length
-        else:
-            number = head[len(front) : len(head) - len(rest)]
-            if (
-                not number.isdigit()
-                or len(number) > LENGTH_DIGITS_MAX
-                or not head.startswith(front)
-                or not head.endswith(rest)
-            ):
-                return self._missed()
-            reader.fields = {**self._fields, b"content-length": number}
-            reader.length = int(number)
+        number = raw[len(front) : len(raw) - len(rest)]
+        if (
+            not rest
+            or not number.isdigit()
+            or len(number) > LENGTH_DIGITS_MAX
+            or not raw.startswith(front)
+            or not raw.endswith(rest)
+        ):
+            self._missed()
+            return None
         self._misses = 0
-        reader.method = self._method
-        reader.path = self._path
-        reader.query = self._query
-        reader.minor = self._minor
-        reader.keep_alive = self._keep_alive
-        reader.expect = self._expect
-        return True
+        self._raw = raw
+        head.length = int(number)
+        return head
 
-    def remember(self, head: bytes, reader: HeadReader) -> None:
-        """Keep a head that `reader` has just read and found good."""
+    def remember(self, raw: bytes, head: Head) -> None:
+        """Keep a head that has just been read and found good."""
         if self._misses >= MISSES_MAX:
             return
-        self._head = head
+        self._raw, self._head = raw, head
         self._front = None
-        self._whole_length = reader.length
-        self._fields = reader.fields.copy()  # the reader's own goes to a handler
-        self._method = reader.method
-        self._path = reader.path
-        self._query = reader.query
-        self._minor = reader.minor
-        self._keep_alive = reader.keep_alive
-        self._expect = reader.expect
 
-    def _split(self, head: bytes) -> None:
+    def _split(self) -> None:
         """Find the number. A good head has at most one Content-Length, so the first is it."""
-        found = _LENGTH.search(head)
+        found = _LENGTH.search(self._raw)
         if found is None:
-            self._front, self._rest = head, b""
+            self._front, self._rest = self._raw, b""
         else:
-            self._front, self._rest = head[: found.start(1)], head[found.end(1) :]
-        self._head = b""
+            self._front, self._rest = self._raw[: found.start(1)], self._raw[found.end(1) :]
 
-    def _missed(self) -> bool:
+    def _missed(self) -> None:
+        self.judged = None
         self._misses += 1
         if self._misses >= MISSES_MAX:
             self._head = None
-            self._fields = {}
-        return False
+            self._raw = b""
