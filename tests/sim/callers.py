@@ -5,18 +5,15 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from helexa.cortex.gateway.edge.exchange import Exchange
-from helexa.cortex.gateway.edge.head import HeadReader
-from helexa.cortex.gateway.edge.limits import Limits
 from helexa.cortex.gateway.metering import Outcome, Record
 from helexa.protocol.ids import ModelId
 from helexa.protocol.workload import Operation
-from tests.fakes.gateway import Caller
+from tests.fakes.gateway import Caller, exchange_of
 
 if TYPE_CHECKING:
     from tests.sim.world import SimWorld
 
 _WORD: Final = re.compile(rb'"content":"w(\d+) "')
-_LIMITS: Final = Limits()
 LEAVES: Final = 0.03
 """Share of callers that leave before their answer is whole."""
 
@@ -85,10 +82,8 @@ class Callers:
             self._count("no cortex")
             return
         ask = Ask(request_id, model_id, self.world.clock.now)
-        head = HeadReader(_LIMITS)
-        head.method, head.path, head.query = "POST", "/v1/chat/completions", ""
-        head.fields, head.minor = {}, 1
-        exchange = ask.exchange = Exchange(ask, head, request_id)
+        exchange = ask.exchange = exchange_of(ask, "POST", "/v1/chat/completions")
+        exchange.request_id = request_id
         chat = model_id in self.world.chat_models
         operation = Operation.CHAT if chat else Operation.EMBEDDINGS
         if chat:

@@ -139,6 +139,7 @@ class SimCortex:
             del self.current[link.neuron.id]
         streams = self._streams.pop(link.number, {})
         for stream in list(streams):
+            self.world.watch.at_work.discard(stream.job.request_id if stream.job else "")
             stream.deliver("on_reset", LOST)
         self.report(ev.NeuronGone(link.neuron.id, link.number, because))
 
@@ -162,6 +163,8 @@ class SimCortex:
 
     def forget_stream(self, stream: SimStream) -> None:
         """A stream is over."""
+        if stream.job is not None:
+            self.world.watch.at_work.discard(stream.job.request_id)
         self._streams.get(stream.link.number, {}).pop(stream, None)
 
     # ── the loop ──────────────────────────────────────────────────────────────────────────────

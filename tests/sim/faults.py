@@ -44,6 +44,8 @@ class Plan(msgspec.Struct, frozen=True):
 
     seed: int
     faults: tuple[Fault, ...] = ()
+    calm_s: float = 20.0
+    """Traffic goes on for so long after the last fault."""
     because: str = ""
     """What this plan once found; for people."""
 

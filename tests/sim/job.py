@@ -67,6 +67,7 @@ class Job:
         self.neuron, self.link, self.stream, self.ticket = neuron, link, stream, ticket
         self.model_id = ModelId(opened.model)
         self.is_chat = opened.operation is Operation.CHAT
+        self.request_id = opened.request_id
         self.over = False
         self.words, self.service_s = neuron.world.callers.size_of(opened.request_id)
         self.said = 0

@@ -21,6 +21,7 @@ from tests.sim.job import Job
 from tests.sim.link import Link
 
 if TYPE_CHECKING:
+    from tests.sim.faults import Plan
     from tests.sim.neuron import SimNeuron
     from tests.sim.world import SimWorld
 
@@ -57,7 +58,10 @@ class Watch:
     def __init__(self, world: "SimWorld") -> None:
         self.world = world
         self.told: dict[NeuronId, Told] = {}
-        self.loads: Counter[ModelId] = Counter()
+        self.starts: Counter[ModelId] = Counter()
+        """Engines that were started, by model."""
+        self.at_work: set[str] = set()
+        """Requests that are with a neuron."""
         self.snapshots = 0
         self.steps = 0
 
@@ -138,7 +142,6 @@ class Watch:
             return
         up = [key for key, told in self.told.items() if told.models.get(model_id) in _UP]
         asked[model_id] += 1
-        self.loads[model_id] += 1
         if len(up) + asked[model_id] > desired.replicas_min:
             self.fail("no more replicas than desired", f"{model_id} is up on {up} already")
 
@@ -192,6 +195,7 @@ class Watch:
     def routed(self, link: Link, job: Job) -> None:
         """The gateway opens a stream for a request."""
         now, neuron_id = self.world.clock.now, link.neuron.id
+        self.at_work.add(job.request_id)
         told = self.told.get(neuron_id)
         if told is None or told.connection != link.number:
             self.fail("routed to what is there", f"{neuron_id} is not connected")
@@ -239,18 +243,50 @@ class Watch:
             self.fail("queues are bounded", f"{cortex.pipeline.held} requests are held")
         if len(cortex.pipeline) > cortex.settings.requests_in_flight_max:
             self.fail("queues are bounded", f"{len(cortex.pipeline)} requests are in flight")
+        for neuron in self.world.neurons:
+            for model_id, admission in neuron.seats.items():
+                if admission.waiting and admission.active < admission._seats:
+                    self.fail("a free seat is taken", f"{model_id} on {neuron.id}")
+        self._check_waits(cortex.snapshot)
         hold_s = cortex.settings.hold_for_load_s + cortex.settings.first_byte_timeout_s + 60
         for ask in self.world.callers.open.values():
             if self.world.clock.now - ask.started_s > 2 * hold_s:
                 self.fail("a request ends", f"{ask.request_id} is open for too long")
 
+    def _check_waits(self, snapshot: FleetSnapshot) -> None:
+        """Who could be served is not kept waiting."""
+        cortex, now = self.world.cortex, self.world.clock.now
+        if now < cortex.stalled_until + 1.0:
+            return
+        for ask in self.world.callers.open.values():
+            if ask.request_id in self.at_work or now - ask.started_s < 3.0:
+                continue
+            for replica in snapshot.models[ask.model_id].replicas:
+                in_flight = cortex.pipeline.inflight.count(replica.neuron_id, replica.model_id)
+                free = in_flight < replica.capability.seats
+                if free and replica.healthy and not replica.suspect:
+                    self.fail("nobody waits in vain", f"{ask.request_id}, {replica} is free")
+
     # ── neurons ───────────────────────────────────────────────────────────────────────────────
 
     def engine_started(self, neuron: "SimNeuron") -> None:
         """An engine process was started: all of them fit into the budget of now."""
+        self.starts[neuron.loads_begun[-1][1]] += 1
         used = sum(neuron.engine_bytes.values())
         if used > neuron.budget_bytes:
             self.fail("no device is over-committed", f"{neuron.id}: {used} bytes are in use")
+
+    def check_flapping(self, plan: "Plan") -> None:
+        """A model is started once, and again for what went wrong; and that is all.
+
+        A neuron that is made to fail tries again by itself, ever more rarely.
+        """
+        failing_s = sum(f.amount_s for f in plan.faults if f.kind == "fail_loads")
+        allowed = 2 + 2 * len(plan.faults) + failing_s / 3
+        for model_id, starts in self.starts.items():
+            if starts > allowed:
+                because = f"{model_id} was started {starts} times; {allowed:.0f} are enough"
+                self.fail("no flapping", because)
 
     def seats_used(self, neuron: "SimNeuron", admission: Admission) -> None:
         """A request asked for a seat."""

@@ -22,8 +22,6 @@ from tests.sim.link import Link, Wire
 from tests.sim.neuron import SimNeuron
 from tests.sim.watch import InvariantError, Watch
 
-CALM_S: Final = 20.0
-"""Traffic goes on for so long after the last fault."""
 CONVERGED_WITHIN_S: Final = 700.0
 """Crash loops rest for 300 s, and waits after failures grow to as much."""
 QUIET_S: Final = 40.0
@@ -198,7 +196,7 @@ def run(plan: Plan, shape: Shape | None = None) -> Outcome:
     clock, watch = world.clock, world.watch
     for fault in plan.faults:
         clock.at(fault.at_s, world.break_, fault)
-    end = plan.ends_s + CALM_S
+    end = plan.ends_s + plan.calm_s
     while clock.now < end:
         clock.run_until(min(clock.now + 5.0, end))
         watch.check_bounds()
@@ -215,9 +213,10 @@ def run(plan: Plan, shape: Shape | None = None) -> Outcome:
     check_quiet(world, asked)
     for ask in world.callers.asks.values():
         watch.check_answer(ask)
+    watch.check_flapping(plan)
     outcome = Outcome(clock.now, converged_s, clock.events, world.cortex.turns, watch.steps)
     outcome.requests = world.callers.outcomes
-    outcome.loads = sum(watch.loads.values())
+    outcome.loads = sum(watch.starts.values())
     return outcome
 
 
