@@ -18,6 +18,7 @@ TOP = {
     ".ci": "continuous integration", ".gitignore": "git", "CHANGELOG.md": "users",
     "CONTRIBUTING.md": "contributors", "LICENSE": "users", "Makefile": "contributors",
     "README.md": "users", "bench": "make bench", "docs": "users", "examples": "users",
+    "hatch_build.py": "hatchling",
     "pyproject.toml": "pip, linters", "requirements": "pip", "src": "users", "tests": "pytest",
 }  # fmt: skip
 SUFFIXES = {

@@ -108,14 +108,19 @@ def test_a_wheel_builds_from_a_clean_copy_and_carries_everything(tmp_path: Path)
         ["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout.split()
     for name in names:
-        if name.startswith(("src/", "pyproject", "README", "LICENSE")):
+        if name.startswith(("src/", "pyproject", "hatch_build", "README", "LICENSE")):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             (copy / name).write_bytes((ROOT / name).read_bytes())
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    (copy / ".git").mkdir()
+    (copy / ".git" / "HEAD").write_text(commit)
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "out")],
         cwd=copy, check=True, capture_output=True,
     )  # fmt: skip
     (wheel,) = (tmp_path / "out").glob("*.whl")
-    held = set(zipfile.ZipFile(wheel).namelist())
+    archive = zipfile.ZipFile(wheel)
+    held = set(archive.namelist())
     wanted = {name.removeprefix("src/") for name in names if name.startswith("src/")}
     assert wanted <= held
+    assert archive.read("helexa/commit.txt").decode().strip() == commit

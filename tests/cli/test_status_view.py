@@ -26,6 +26,14 @@ def test_what_is_loading_shows_how_far_it_is() -> None:
     assert next_step(status, JOIN) == "wait for what is loading, then: helexa status"
 
 
+def test_a_model_that_is_not_loaded_shows_what_it_is_known_to_do() -> None:
+    """Lesson 43."""
+    status = status_of(healthy=True)
+    known = status["models"][0]["capability"] | {"tools": True}
+    status["models"][0] |= {"state": "unloaded", "replicas": [], "capability": known}
+    assert "chat completion tools" in models_text(status["models"])
+
+
 def test_a_stopping_cortex_says_so() -> None:
     status = status_of(healthy=True) | {"state": "draining"}
     assert "is stopping" in next_step(status, JOIN)

@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from helexa.cli.up_lock import StackLock
+from helexa.util.errors import ConfigError
+from tests.fakes.odd_files import ODD
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,6 +43,16 @@ def test_the_lock_of_a_killed_process_is_free_and_its_remains_are_noticed(tmp_pa
     assert lock.take()
     assert lock.found_remains
     lock.release()
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_what_is_no_plain_file_is_not_waited_for(tmp_path: Path, kind: str) -> None:
+    lock = StackLock(tmp_path)
+    ODD[kind](tmp_path / "up.json")
+    assert lock.facts() is None
+    ODD[kind](tmp_path / "lock")
+    with pytest.raises(ConfigError, match="cannot use the lock"):
+        lock.take()
 
 
 def test_facts_that_cannot_be_read_count_as_none(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 
 import helexa as package
 from helexa.protocol.version import VERSION
+from helexa.util.build import identity
 from tests.cli.conftest import Helexa
 
 
@@ -11,4 +12,9 @@ def test_the_version_is_told_to_people_and_programs(helexa: Helexa) -> None:
     told = json.loads(helexa("version", "-o", "json").out)
     assert told["helexa"] == package.__version__
     assert told["protocol"] == VERSION
-    assert helexa("version").out.startswith(f"helexa {package.__version__} (protocol {VERSION}, ")
+    commit = identity().get("commit")
+    assert told.get("commit") == commit
+    shown = f"commit {commit[:12]}, " if commit else ""
+    assert helexa("version").out.startswith(
+        f"helexa {package.__version__} ({shown}protocol {VERSION}, "
+    )

@@ -1,6 +1,7 @@
 """Files with secrets."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from helexa.config.keys import (
     read_token_file,
 )
 from helexa.util.errors import ConfigError
+from tests.fakes.odd_files import ODD
 
 KEY = "hlx_0123456789abcdef"
 DIGEST = hashlib.sha256(KEY.encode()).digest()
@@ -30,6 +32,22 @@ def test_keys_are_read_with_and_without_names_in_the_clear_and_hashed(tmp_path: 
     assert (alice.name, alice.digest) == ("alice", bytes([0xAB] * 32))
     assert (bob.name, bob.digest) == ("bob", DIGEST)
     assert nameless.name == nameless.key_id
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("read", [read_keys_file, read_token_file, read_foreign_key_file])
+def test_what_is_no_plain_file_is_refused_at_once(
+    tmp_path: Path, kind: str, read: Callable[[Path], object]
+) -> None:
+    ODD[kind](tmp_path / "odd")
+    with pytest.raises(ConfigError, match="cannot read"):
+        read(tmp_path / "odd")
+
+
+def test_a_link_to_a_secret_is_followed(tmp_path: Path) -> None:
+    """Orchestrators mount secrets as links."""
+    (tmp_path / "link").symlink_to(written(tmp_path, KEY))
+    assert read_token_file(tmp_path / "link") == KEY
 
 
 def test_the_public_id_of_a_key_does_not_depend_on_how_it_is_written_and_shows_no_digest() -> None:
@@ -98,7 +116,7 @@ def test_a_key_of_another_server_may_have_any_length(tmp_path: Path) -> None:
 def test_files_that_cannot_be_read_say_why(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         read_keys_file(tmp_path / "nothing")
-    with pytest.raises(ConfigError, match="directory"):
+    with pytest.raises(ConfigError, match="not a regular file"):
         read_keys_file(tmp_path)
     binary = tmp_path / "binary"
     binary.write_bytes(b"\xff\xfe\x00")

@@ -6,6 +6,7 @@ Never a 5xx for what a caller did wrong, never a request that reaches the engine
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any
 
 import openai
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conformance.http_cases import Case, cases
 from tests.conformance.http_wire import play
@@ -111,15 +113,33 @@ async def test_operators_routes_are_not_on_the_public_port(stack: Stack) -> None
         assert (await ask(stack.gateway, "GET", path)).status == 404, path
 
 
-async def test_metrics_of_both_roles_are_prometheus_text(stack: Stack) -> None:
-    """R1.42."""
+def documented_metrics() -> dict[str, tuple[str, set[str]]]:
+    """Return kind and labels of each metric, by name, as docs/metrics.md has them."""
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    rows = re.findall(r"^\| `(helexa_\w+)` \| (\w+) \| ([^|]+) \|", page, re.MULTILINE)
+    return {name: (kind, set(re.findall(r"[a-z]+", labels))) for name, kind, labels in rows}
+
+
+async def test_metrics_of_both_roles_are_prometheus_text_as_it_is_documented(stack: Stack) -> None:
+    """R1.42. Dashboards rely on names, kinds and labels."""
+    documented = documented_metrics()
     assert (await ask(stack.gateway, "POST", CHAT, SMALL)).status == 200
+    told = set()
     for port in (stack.gateway, stack.api["n1"]):
         answer = await ask(port, "GET", "/metrics")
         assert answer.status == 200
         assert answer.headers["content-type"].startswith("text/plain")
-        assert b"# TYPE helexa_" in answer.body
-    assert b"helexa_requests_total{" in (await ask(stack.gateway, "GET", "/metrics")).body
+        for family in text_string_to_metric_families(answer.body.decode()):
+            if not family.name.startswith("helexa_"):
+                continue
+            name = family.name + ("_total" if family.type == "counter" else "")
+            kind, labels = documented[name]
+            found = {label for sample in family.samples for label in sample.labels} - {"le"}
+            assert family.type == kind, name
+            assert found <= labels, name
+            told.add(name)
+    assert {"helexa_requests_total", "helexa_overhead_seconds", "helexa_tunnel_rtt_seconds"} <= told
+    assert {"helexa_engine_info", "helexa_neuron_info", "helexa_disk_free_bytes"} <= told
 
 
 async def test_invented_models_make_no_series(stack: Stack) -> None:

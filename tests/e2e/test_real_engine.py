@@ -8,6 +8,7 @@ import asyncio
 import base64
 import json
 import math
+import re
 import shutil
 import struct
 import subprocess
@@ -366,3 +367,23 @@ async def test_every_answer_has_a_request_id(stack: Stack) -> None:
     ids = [answer.headers["x-request-id"] for answer in answers]
     assert all(ids)
     assert len(set(ids)) == len(ids)
+
+
+async def test_the_engine_s_own_numbers_are_told_by_its_neuron(stack: Stack) -> None:
+    """R1.42: under our names, whatever the engine calls them."""
+    body = {"model": CHAT, "messages": HELLO, "max_tokens": 4}
+    assert (await ask(stack.gateway, "POST", "/v1/chat/completions", body)).status == 200
+    numbers: dict[str, float] = {}
+
+    async def told() -> bool:
+        page = (await ask(stack.api["n1"], "GET", "/metrics")).body.decode()
+        found = re.findall(rf'^helexa_engine_(\w+){{model="{CHAT}"}} (\S+)$', page, re.MULTILINE)
+        numbers.update({name: float(value) for name, value in found})
+        return numbers.get("generation_tokens_total", 0.0) >= 4
+
+    async with asyncio.timeout(30):
+        while not await told():
+            await asyncio.sleep(0.5)
+    assert numbers["prompt_tokens_total"] > 4
+    assert numbers["requests_running"] == 0
+    assert numbers["rss_bytes"] > 100 << 20

@@ -8,6 +8,7 @@ from helexa.model_runtime.interfaces import (
     AttachPlan,
     Failure,
     InboundCall,
+    Instruments,
     Launch,
     LaunchPlan,
     OptionSpec,
@@ -33,6 +34,7 @@ class TinyEngine:
     spawns: ClassVar[bool] = True
     options: ClassVar[tuple[OptionSpec, ...]] = ()
     binaries: ClassVar[tuple[str, ...]] = ()
+    instruments: ClassVar[Instruments | None] = None
 
     def problems(self, config: ModelConfig) -> list[str]:
         if "boom" in config.options:

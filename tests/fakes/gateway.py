@@ -13,8 +13,10 @@ from helexa.cortex.gateway.edge.head import Head
 from helexa.cortex.gateway.metering import Record
 from helexa.cortex.gateway.pipeline import Pipeline, Seams
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, ModelView, NeuronView, Replica
+from helexa.protocol.errors import ErrorCode
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.inference import OpenHead, Reset, ResponseHead, Trailer, Usage
+from helexa.protocol.model import ModelCapability
 from helexa.protocol.neuron import NeuronDescriptor, NeuronHealth, NeuronLoad
 from helexa.protocol.ports import Authenticator
 from helexa.protocol.tunnel import Stream, StreamHandler, Tunnel
@@ -196,6 +198,7 @@ class World:
         self.neurons = {NeuronId(name): FakeNeuron(name) for name in names}
         self.reports: list[object] = []
         self.records: list[Record] = []
+        self.retries: list[tuple[NeuronId, ErrorCode]] = []
         self.snapshot = snapshot_of(*names)
         seams = Seams(
             snapshot=lambda: self.snapshot,
@@ -203,6 +206,7 @@ class World:
             open_stream=self._open,
             now=lambda: self.now_s,
             record=self.records.append,
+            retried=lambda replica, code: self.retries.append((replica.neuron_id, code)),
         )
         self.pipeline = Pipeline(seams, authenticator or OpenDoor(), self.settings)
 
@@ -255,15 +259,17 @@ class World:
         self.carry()
 
 
-def snapshot_of(*neurons: str, loading: bool = False, known: bool = True) -> FleetSnapshot:
+def snapshot_of(
+    *neurons: str, loading: bool = False, known: bool = True, capability: ModelCapability = CHAT
+) -> FleetSnapshot:
     """A fleet with model `m` (alias `alias`) on each of the neurons."""
     config = model("m", aliases=("alias",))
     replicas = tuple(
-        Replica(model_id=config.id, neuron_id=NeuronId(name), epoch=1, capability=CHAT)
+        Replica(model_id=config.id, neuron_id=NeuronId(name), epoch=1, capability=capability)
         for name in neurons
     )
     view = ModelView(
-        config=config, replicas=replicas, loading=loading, capability=CHAT,
+        config=config, replicas=replicas, loading=loading, capability=capability,
         because="" if replicas else "no neuron is connected",
     )  # fmt: skip
     names = {"m": ModelId("m"), "alias": ModelId("m")} if known else {}

@@ -71,6 +71,11 @@ class FakeStore:
             raise RuntimeError("a bug of the store")
         return Found(Path("/srv/models") / source)
 
+    async def held(self, source: str, *, folder_allowed: bool = False) -> Found | None:
+        if source.startswith("bug"):
+            raise RuntimeError("a bug of the store")
+        return Found(Path("/srv/models") / source) if source.startswith("held") else None
+
 
 class NeuronWorld:
     """The supervisor under test and everything around it."""

@@ -68,6 +68,7 @@ class PlainEngine:
     name = "plain"
     options = ()
     binaries = ()
+    instruments = None
 
     def __init__(self, spawns: bool = True) -> None:
         self.spawns = spawns

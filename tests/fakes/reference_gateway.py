@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 import msgspec
 from aiohttp import web
 
-
 FRAMING = frozenset({"content-length", "transfer-encoding"})
 
 

@@ -376,3 +376,30 @@ def test_any_interleaving_loses_nothing_doubles_nothing_and_starves_nobody(
             assert bytes(ear.data) == spoken
             assert len(ear.ends) == (1 if which in ended else 0)
     assert len(pair.cortex) == len(pair.neuron) == len(ears) - len(ended)
+
+
+def test_what_a_tunnel_carries_is_counted_by_message() -> None:
+    pair = Pair()
+    ear = Ear()
+    ear.stream = pair.cortex.open(b"head", b"x" * 1000, ear)
+    pair.cortex.open(b"head", b"y" * 300_000, Ear())
+    sent = []
+    while message := pair.cortex.take():
+        sent.append(len(message))
+        pair.neuron.receive(message)
+    traffic = pair.cortex.traffic
+    assert (traffic.messages_out, traffic.bytes_out) == (len(sent), sum(sent))
+    assert (traffic.messages_in, traffic.bytes_in) == (0, 0)
+    heard = pair.neuron.traffic
+    assert (heard.messages_in, heard.bytes_in) == (len(sent), sum(sent))
+    assert traffic.stalls == 1  # the large body, once
+
+
+def test_many_small_frames_that_leave_in_parts_are_counted_too() -> None:
+    pair = Pair()
+    for _ in range(10):
+        pair.cortex.open(b"head", b"z" * 100, Ear())
+    sent = [message for _ in range(20) if (message := pair.cortex.take(300))]
+    assert len(sent) > 1
+    assert pair.cortex.traffic.messages_out == len(sent)
+    assert pair.cortex.traffic.bytes_out == sum(map(len, sent))

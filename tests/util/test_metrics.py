@@ -50,3 +50,30 @@ def test_two_registries_know_nothing_of_each_other() -> None:
     first, second = PrometheusMetrics(), PrometheusMetrics()
     first.counter("helexa_a_total", "A.").inc()
     assert b"helexa_a_total" not in second.render()
+
+
+def test_gauges_are_brought_up_to_date_when_somebody_asks() -> None:
+    metrics = PrometheusMetrics()
+    asked = metrics.counter("helexa_asked_total", "Asked.")
+    metrics.before_render(asked.inc)
+    metrics.render()
+    assert "helexa_asked_total 2.0" in metrics.render().decode()
+    NoMetrics().before_render(asked.inc)
+
+
+def test_series_of_what_is_gone_can_be_forgotten() -> None:
+    metrics = PrometheusMetrics()
+    for name in ("a", "b"):
+        metrics.gauge("helexa_b", "B.", model=name).set(1)
+    metrics.clear("helexa_b", "helexa_never_told")
+    metrics.gauge("helexa_b", "B.", model="b").set(2)
+    text = metrics.render().decode()
+    assert 'helexa_b{model="a"}' not in text
+    assert 'helexa_b{model="b"} 2.0' in text
+    NoMetrics().clear("helexa_b")
+
+
+def test_a_counter_that_somebody_else_counts_is_set() -> None:
+    metrics = PrometheusMetrics()
+    metrics.counter("helexa_a_total", "A.", name="a label may be called name").set(7)
+    assert "} 7.0" in metrics.render().decode()

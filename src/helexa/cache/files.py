@@ -6,11 +6,11 @@ crash or a full disk at any point leaves the old file as it was.
 """
 
 import contextlib
-import errno
 import os
-import stat
 from pathlib import Path
 from typing import Protocol
+
+from helexa.util.regular_files import read_regular
 
 PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
@@ -37,16 +37,7 @@ class DiskFiles:
 
     def read(self, path: Path, limit_bytes: int) -> bytes:
         """Return the content of a regular file; a link, a FIFO or a folder is EINVAL."""
-        # O_NONBLOCK: opening a FIFO must not wait for its other end.
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(handle, "rb") as file:
-            state = os.fstat(file.fileno())
-            if not stat.S_ISREG(state.st_mode):
-                raise OSError(errno.EINVAL, "not a regular file", str(path))
-            data = file.read(limit_bytes + 1)
-        if len(data) > limit_bytes:
-            raise OSError(errno.EFBIG, f"larger than {limit_bytes} bytes", str(path))
-        return data
+        return read_regular(path, limit_bytes)
 
     def replace(self, path: Path, data: bytes) -> None:
         """Write a temporary file beside it, flush, rename, flush the folder."""

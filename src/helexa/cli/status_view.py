@@ -57,7 +57,7 @@ def models_text(models: list[Json]) -> str:
     """Return the models as a table."""
     if not models:
         return "no models"
-    heads = ["MODEL", "STATE", "ENGINE", "NEURONS", "SEATS", "CONTEXT", "MEMORY", "WHY"]
+    heads = ["MODEL", "STATE", "ENGINE", "NEURONS", "SEATS", "CONTEXT", "MEMORY", "DOES", "WHY"]
     return table_text(heads, [_model_row(model) for model in models])
 
 
@@ -81,8 +81,15 @@ def _model_row(model: Json) -> list[str]:
         f"{busy}/{seats}" if replicas else UNKNOWN,
         str(capability.get("context_tokens") or UNKNOWN),
         size_text(memory_bytes) if memory_bytes else UNKNOWN,
+        _abilities(capability),
         why,
     ]
+
+
+def _abilities(capability: Json) -> str:
+    """Return what a model is known to do; what nobody knows is left out."""
+    flags = [name for name in ("tools", "json_schema") if capability.get(name)]
+    return " ".join([*capability.get("workloads", ()), *flags]) or UNKNOWN
 
 
 def next_step(status: Json, join_command: str) -> str:

@@ -5,10 +5,13 @@ The lock is the kernel's, so it is free as soon as its holder is gone, whatever 
 
 import fcntl
 import json
+import os
 from pathlib import Path
 from typing import IO, Any, Final
 
 from helexa.cli.private_files import make_private, write_private
+from helexa.util.errors import ConfigError
+from helexa.util.regular_files import open_lock_file, read_regular
 
 FACTS_BYTES_MAX: Final = 1 << 20
 
@@ -27,8 +30,13 @@ class StackLock:
         """Take the lock if nobody has it; return whether it is ours now."""
         make_private(self._folder)
         path = self._folder / "lock"
-        path.touch(mode=0o600)
-        file = path.open("ab")
+        try:
+            file = os.fdopen(open_lock_file(path), "r+b", buffering=0)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot use the lock {path}: {error.strerror}", error_id="HX-0610",
+                hint="remove it, or name another folder with --state-dir",
+            ) from error  # fmt: skip
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -46,8 +54,7 @@ class StackLock:
     def facts(self) -> dict[str, Any] | None:
         """Return what the holder told; None while it has not."""
         try:
-            with self._facts_file.open("rb") as file:
-                told = json.loads(file.read(FACTS_BYTES_MAX))
+            told = json.loads(read_regular(self._facts_file, FACTS_BYTES_MAX))
         except (OSError, ValueError):
             return None
         return told if isinstance(told, dict) else None

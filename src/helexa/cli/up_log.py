@@ -26,7 +26,7 @@ class LoggedOutput(OutputRing):
         self._open()
 
     def _open(self) -> None:
-        if self._path.exists():
+        if self._path.is_symlink() or self._path.exists():
             self._path.replace(self._path.with_name(self._path.name + ".1"))
         self._path.touch(mode=0o600)
         self._log = self._path.open("ab", buffering=0)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from helexa.util.errors import ConfigError
+from helexa.util.regular_files import read_regular
 
 KEY_CHARS_MIN: Final = 16
 KEYS_MAX: Final = 100_000
@@ -149,14 +150,12 @@ def refuse_open_file(path: Path, *, holds_secrets: bool) -> None:
 
 def _read(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            content = file.read(FILE_BYTES_MAX + 1)
+        # Secrets are often mounted as links.
+        content = read_regular(path, FILE_BYTES_MAX, follow=True)
     except OSError as error:
         raise ConfigError(
             f"cannot read {path}: {error.strerror or error}", error_id="HX-0110"
         ) from error
-    if len(content) > FILE_BYTES_MAX:
-        raise ConfigError(f"{path} is larger than {FILE_BYTES_MAX} bytes", error_id="HX-0110")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

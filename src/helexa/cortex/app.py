@@ -193,6 +193,7 @@ def _gateway(parts: _Parts) -> Gateway:
         open_stream=parts.links.open_stream,
         now=parts.clock.monotonic,
         record=observer.record,
+        retried=observer.retried,
     )
     door = Door(
         edge_limits=_edge_limits(settings),
@@ -228,7 +229,7 @@ def _admin(parts: _Parts) -> AsgiServer:
     def in_flight(replica: Replica) -> int:
         if gateway is None:
             return 0
-        return gateway.pipeline.inflight.count(replica.neuron_id, replica.model_id)
+        return gateway.pipeline.inflight.on(replica)
 
     def requests() -> dict[str, int]:
         pipeline = gateway.pipeline if gateway is not None else None

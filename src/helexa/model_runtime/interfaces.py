@@ -112,6 +112,7 @@ class WeightsSummary:
     is_embedder: bool
     """The model produces vectors, not text (an encoder such as BERT, or a pooling type is set)."""
     chat_template: str = ""
+    """All that the file has, one after the other."""
     vocabulary_size: int = 0
     parameters: int = 0
     feed_forward_width: int = 0
@@ -259,6 +260,17 @@ class Probe:
     canary_body: bytes = b""
 
 
+@dataclass(frozen=True, slots=True)
+class Instruments:
+    """Where an engine's server tells about itself. `engines.readings` knows what it says there."""
+
+    metrics_path: str
+    """In the Prometheus text format."""
+    version_path: str
+    version_field: str
+    """The version is this field of the JSON object at `version_path`."""
+
+
 class EngineDescription(Protocol):
     """One engine: its options, how it is started, and how it is spoken to. Pure, no state."""
 
@@ -268,6 +280,8 @@ class EngineDescription(Protocol):
     options: ClassVar[tuple[OptionSpec, ...]]
     binaries: ClassVar[tuple[str, ...]]
     """Names of executables that it may use, best first."""
+    instruments: ClassVar[Instruments | None]
+    """None for a server that tells nothing, or of which that is not known."""
 
     def problems(self, config: ModelConfig) -> list[str]:
         """Say all that is wrong with a config for this engine; an empty list when nothing is."""

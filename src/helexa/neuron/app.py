@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,6 +41,7 @@ from helexa.neuron.runtime.executor import Executor
 from helexa.neuron.runtime.model_metrics import ModelMetrics
 from helexa.neuron.runtime.neuron_face import EngineUse, NeuronFace, engine_uses
 from helexa.neuron.runtime.request import ExecutorLimits
+from helexa.neuron.runtime.scrape import Scrape
 from helexa.neuron.runtime.state_folder import StateFolder
 from helexa.neuron.runtime.supervisor import Supervisor
 from helexa.neuron.runtime.supervisor_ports import Outfit, World
@@ -170,7 +172,7 @@ class _Neuron:
             Limits(budget_bytes, drain_s=times.drain_s, stop_grace_s=times.stop_s),
             _outfit(config, self._state.path, hardware, binaries),
             World(
-                store=_store(config, spawner),
+                store=_store(config, spawner, self._model_metrics.downloaded),
                 spawner=spawner,
                 free_ports=PortPool(config.engines.port_first, config.engines.port_last),
                 seats=seats,
@@ -180,10 +182,8 @@ class _Neuron:
                 clock=self._clock,
             ),
         )
-        self._engine_client = EngineClient(
-            self._tasks,
-            ClientLimits(connect_s=times.connect_s, first_byte_s=times.first_byte_s),
-        )
+        client_limits = ClientLimits(connect_s=times.connect_s, first_byte_s=times.first_byte_s)
+        self._engine_client = EngineClient(self._tasks, client_limits)
         self._executor = Executor(
             models=self._supervisor,
             seats=seats,
@@ -208,6 +208,9 @@ class _Neuron:
             supervisor=self._supervisor,
             seats=seats,
         )
+        self._metrics.before_render(partial(self._face.publish, self._metrics))
+        world = (self._metrics, self._tasks, self._clock.monotonic)
+        self._scrape = Scrape(*world, self._supervisor.engines, engines, config.weights_folder)
 
     def _make_client(self, token: str, tls: ssl.SSLContext | None) -> ControlClient:
         return ControlClient(
@@ -232,7 +235,7 @@ class _Neuron:
     def _serve_api(self, listener: socket.socket) -> None:
         where = self._config.api.socket
         assert where is not None
-        tell_metrics = self._tell_metrics if self._config.metrics.enabled else None
+        tell_metrics = self._scrape.told if self._config.metrics.enabled else None
         app = local_api.make_app(self._face.health, self._status, tell_metrics)
         self._api = local_api.ApiServer(
             local_api.guarded(app, loopback=where.is_loopback), listener
@@ -254,11 +257,6 @@ class _Neuron:
                 for status in face.statuses(with_config=True)
             ],
         }
-
-    def _tell_metrics(self) -> bytes:
-        self._face.publish(self._metrics)
-        self._client.publish()
-        return self._metrics.render()
 
     # ── while it runs ─────────────────────────────────────────────────────────────────────────
 
@@ -313,6 +311,7 @@ class _Neuron:
             waiting.append(self._api_task)
         await asyncio.wait(waiting, timeout=5.0)
         left = await self._tasks.close()
+        await self._scrape.close()
         self._log.info("neuron stopped", requests_cut=cut, tasks_left=left)
 
     async def _drain(self) -> int:
@@ -355,13 +354,14 @@ def _outfit(
     )
 
 
-def _store(config: NeuronConfig, spawner: Spawner) -> ModelStore:
+def _store(config: NeuronConfig, spawner: Spawner, downloaded: Callable[[int], None]) -> ModelStore:
     hub = config.hub.endpoint
     return ModelStore(
         config.weights_folder,
         further_folders=config.model_folders,
         packages=PipFetcher(spawner.run_program),
         hub=None if hub is None else HubFetcher(str(hub), config.hub.token_file),
+        downloaded=downloaded,
     )
 
 

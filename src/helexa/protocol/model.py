@@ -42,9 +42,11 @@ class ModelCapability(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int | None = None
     """Estimated before a load, measured after it; None when unknown (an attached server)."""
     embedding_dimensions: int | None = None
-    tools: bool = False
+    tools: bool | None = None
+    """It takes tools. None where nobody knows: then requests with tools are tried."""
     vision: bool = False
-    json_schema: bool = False
+    json_schema: bool | None = None
+    """It keeps to a `response_format`; None as with tools."""
     resume: bool = False
     """The engine continues a trailing assistant message (design: resume)."""
     tokens_per_second: float | None = None

@@ -61,11 +61,22 @@ from helexa.protocol.tunnel_frames import (
 )
 from helexa.protocol.tunnel_stream import NOBODY, Stream
 
-__all__ = ["Stream", "StreamHandler", "Tunnel", "TunnelError"]
+__all__ = ["Stream", "StreamHandler", "Traffic", "Tunnel", "TunnelError"]
 
 _INTERNAL: Final = b'{"code":"internal_error"}'
 _TO_HANDLER: Final = frozenset({DATA, HEAD, END})
 Accept = Callable[[Stream, bytes], StreamHandler]
+
+
+class Traffic:
+    """What a tunnel has carried, by message; for its owner to read and to set back."""
+
+    __slots__ = ("bytes_in", "bytes_out", "messages_in", "messages_out", "stalls")
+
+    def __init__(self) -> None:
+        self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = 0
+        self.stalls = 0
+        """Times that a stream was given more than the other end takes."""
 
 
 class Tunnel:
@@ -97,6 +108,7 @@ class Tunnel:
         self.answers = False
         """The peer takes ANSWER frames: set by the shell once it knows the peer's version."""
         self.closed = False
+        self.traffic = Traffic()
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -124,6 +136,9 @@ class Tunnel:
     def receive(self, message: bytes) -> None:
         """Take one binary message; raises TunnelError where the peer broke a rule."""
         offset, length = 0, len(message)
+        traffic = self.traffic
+        traffic.messages_in += 1
+        traffic.bytes_in += length
         streams = self._streams
         while offset < length:
             if length - offset < HEADER_BYTES:
@@ -158,6 +173,9 @@ class Tunnel:
                 self._asleep = True
                 return b""
             self._out, self._out_bytes = [], 0
+            traffic = self.traffic
+            traffic.messages_out += 1
+            traffic.bytes_out += size
             return out[0] if len(out) == 1 else b"".join(out)
         writable = self._take_turns(out, size, limit_bytes)
         self._out, self._out_bytes = [], 0
@@ -168,7 +186,8 @@ class Tunnel:
             if self._turns or self._out:
                 return self.take(limit_bytes)
             self._asleep = True
-        return b"".join(out)
+            return b""
+        return self._counted(b"".join(out))
 
     def close(self, payload: bytes) -> None:
         """End every stream: each handler gets `on_reset(payload)`; nothing is sent any more."""
@@ -336,4 +355,9 @@ class Tunnel:
             count += 1
         self._out = out[count:]
         self._out_bytes -= size
-        return b"".join(out[:count])
+        return self._counted(b"".join(out[:count]))
+
+    def _counted(self, message: bytes) -> bytes:
+        self.traffic.messages_out += 1
+        self.traffic.bytes_out += len(message)
+        return message

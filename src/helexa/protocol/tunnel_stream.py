@@ -158,8 +158,9 @@ class Stream:
             self._queue = deque()
         self._queue.append((kind, payload))
         self.backlog_bytes += size
-        if self.backlog_bytes > BACKLOG_HIGH_BYTES:
+        if self.backlog_bytes > BACKLOG_HIGH_BYTES and not self._congested:
             self._congested = True
+            tunnel.traffic.stalls += 1
         if not self._ready and (self._credit or kind != DATA):
             tunnel._make_ready(self)
 

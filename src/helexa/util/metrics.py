@@ -39,7 +39,7 @@ class Cell(Protocol):
         """Add `amount`."""
 
     def set(self, value: float) -> None:
-        """Set a gauge; a counter has no such thing and ignores it."""
+        """Replace the value: a gauge's, or that of a counter which somebody else counts."""
 
 
 class Observer(Protocol):
@@ -52,21 +52,25 @@ class Observer(Protocol):
 class Metrics(Protocol):
     """Where numbers go. Asking for the same series again returns the same one."""
 
-    def counter(self, name: str, text: str, **labels: str) -> Cell:
+    def counter(self, name: str, text: str, /, **labels: str) -> Cell:
         """Return the series of a counter; `name` ends in `_total`."""
         ...
 
-    def gauge(self, name: str, text: str, **labels: str) -> Cell:
+    def gauge(self, name: str, text: str, /, **labels: str) -> Cell:
         """Return the series of a gauge."""
         ...
 
-    def histogram(self, name: str, text: str, buckets: Sequence[float], **labels: str) -> Observer:
+    def histogram(
+        self, name: str, text: str, buckets: Sequence[float], /, **labels: str
+    ) -> Observer:
         """Return the series of a histogram with these upper bounds."""
         ...
 
-    def before_render(self, update: Callable[[], None]) -> None:
-        """Call `update` before each rendering: for numbers that are counted late, or read."""
-        ...
+    def clear(self, *names: str) -> None:
+        """Forget all series of these metrics: what they told of may be gone."""
+
+    def before_render(self, collect: Callable[[], None]) -> None:
+        """Call `collect` whenever somebody asks, to bring gauges up to date; it must not raise."""
 
     def render(self) -> bytes:
         """Return all series in the Prometheus text format."""
@@ -90,20 +94,25 @@ _NOTHING: Final = _Nothing()
 class NoMetrics:
     """The default: every number goes nowhere."""
 
-    def counter(self, name: str, text: str, **labels: str) -> Cell:
+    def counter(self, name: str, text: str, /, **labels: str) -> Cell:
         """Return a series that ignores what it is told."""
         return _NOTHING
 
-    def gauge(self, name: str, text: str, **labels: str) -> Cell:
+    def gauge(self, name: str, text: str, /, **labels: str) -> Cell:
         """Return a series that ignores what it is told."""
         return _NOTHING
 
-    def histogram(self, name: str, text: str, buckets: Sequence[float], **labels: str) -> Observer:
+    def histogram(
+        self, name: str, text: str, buckets: Sequence[float], /, **labels: str
+    ) -> Observer:
         """Return a series that ignores what it is told."""
         return _NOTHING
 
-    def before_render(self, update: Callable[[], None]) -> None:
-        """Nothing is rendered."""
+    def clear(self, *names: str) -> None:
+        """Forget nothing: there is nothing."""
+
+    def before_render(self, collect: Callable[[], None]) -> None:
+        """Ignore it: nobody asks."""
 
     def render(self) -> bytes:
         """Return nothing."""
@@ -183,17 +192,19 @@ class PrometheusMetrics:
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
         self._families: dict[str, _Family] = {}
-        self._updates: list[Callable[[], None]] = []
+        self._collectors: list[Callable[[], None]] = []
 
-    def counter(self, name: str, text: str, **labels: str) -> Cell:
+    def counter(self, name: str, text: str, /, **labels: str) -> Cell:
         """Return the series of a counter; `name` ends in `_total`."""
         return self._get("counter", name, text, labels, _Number)
 
-    def gauge(self, name: str, text: str, **labels: str) -> Cell:
+    def gauge(self, name: str, text: str, /, **labels: str) -> Cell:
         """Return the series of a gauge."""
         return self._get("gauge", name, text, labels, _Number)
 
-    def histogram(self, name: str, text: str, buckets: Sequence[float], **labels: str) -> Observer:
+    def histogram(
+        self, name: str, text: str, buckets: Sequence[float], /, **labels: str
+    ) -> Observer:
         """Return the series of a histogram with these upper bounds."""
         return self._get("histogram", name, text, labels, lambda: _Buckets(buckets))
 
@@ -215,12 +226,17 @@ class PrometheusMetrics:
         for family in self._families.values():
             yield family.told()
 
-    def before_render(self, update: Callable[[], None]) -> None:
-        """Call `update` before each rendering."""
-        self._updates.append(update)
+    def clear(self, *names: str) -> None:
+        """Forget all series of these metrics."""
+        for name in names:
+            self._families.pop(name, None)
+
+    def before_render(self, collect: Callable[[], None]) -> None:
+        """Call `collect` at the begin of each `render`."""
+        self._collectors.append(collect)
 
     def render(self) -> bytes:
         """Return all series in the Prometheus text format."""
-        for update in self._updates:
-            update()
+        for collect in self._collectors:
+            collect()
         return generate_latest(self._registry)

@@ -1,6 +1,7 @@
 """One neuron's websocket over real loopback sockets, with a raw client at the other end."""
 
 import random
+import re
 
 import pytest
 from picows import WSMsgType
@@ -371,6 +372,17 @@ async def test_requests_travel_through_the_tunnel_and_back() -> None:
         await until(lambda: all(a.end is not None for a in answers), "all answers are there")
         assert [a.data for a in answers] == bodies
         assert {a.end for a in answers} == {b"trailer"}
+        text = plane.metrics.render().decode()
+        assert 'helexa_tunnel_connections{neuron="n1"} 1.0' in text
+        counted = re.findall(r'helexa_tunnel_bytes_total{direction="(\w+)"} (\S+)', text)
+        sent_bytes = sum(map(len, bodies))
+        assert all(float(count) > sent_bytes for _, count in counted)
+        assert len(counted) == 2
+        neuron.cut()
+        await until(lambda: not len(plane.server), "the connection is gone")
+        text = plane.metrics.render().decode()
+        assert "helexa_tunnel_connections{" not in text
+        assert re.findall(r'helexa_tunnel_bytes_total{direction="(\w+)"} (\S+)', text) == counted
 
 
 async def test_a_stream_for_another_process_of_the_neuron_is_not_opened() -> None:
@@ -411,6 +423,8 @@ async def test_pings_keep_a_quiet_neuron_known_as_alive() -> None:
         (_, _, link), *_rest = plane.links.current()
         before = link.heard_s
         await until(lambda: link.heard_s > before, "a pong counts as heard")
+        rtt = "helexa_tunnel_rtt_seconds_count 0.0"
+        await until(lambda: rtt not in plane.metrics.render().decode(), "a round trip is told")
 
 
 async def test_model_states_arrive_and_are_routable() -> None:

@@ -5,9 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helexa.cortex.gateway.inflight import Inflight
+from helexa.cortex.orchestrator.snapshot import Replica
 from helexa.protocol.ids import ModelId, NeuronId
+from tests.fakes.fleet import CHAT
 
 N, M = NeuronId("n"), ModelId("m")
+
+
+def replica(neuron: str) -> Replica:
+    return Replica(M, NeuronId(neuron), epoch=1, capability=CHAT)
 
 
 @given(steps=st.lists(st.tuples(st.sampled_from("ab"), st.booleans()), max_size=60))
@@ -20,7 +26,7 @@ def test_counts_are_what_was_added_less_what_was_removed(steps: list[tuple[str, 
         elif expected[name]:
             inflight.remove(NeuronId(name), M)
             expected[name] -= 1
-    assert {name: inflight.count(NeuronId(name), M) for name in "ab"} == expected
+    assert {name: inflight.on(replica(name)) for name in "ab"} == expected
     assert inflight.total == sum(expected.values())
     assert inflight.by_model() == ({M: inflight.total} if inflight.total else {})
 

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from helexa.cortex.gateway.metering import (
+    BECAUSE_CHARS_MAX,
     LineBudget,
     Outcome,
     Record,
@@ -50,6 +51,15 @@ def test_a_line_says_how_a_request_ended_and_leaves_out_what_is_unknown() -> Non
     bare = access_fields(changed(RECORD, trailer=None, first_byte_ms=None, code="x"))
     assert "prompt_tokens" not in bare
     assert bare["code"] == "x"
+
+
+def test_the_line_of_a_refusal_has_its_reason_and_no_novel() -> None:
+    """Lesson 3."""
+    told = access_fields(changed(RECORD, code="invalid_request_body", because="n: " + "9" * 5000))
+    because = told["because"]
+    assert isinstance(because, str)
+    assert because.startswith("n: 9")
+    assert len(because) == BECAUSE_CHARS_MAX
 
 
 def changed(record: Record, **changes: object) -> Record:

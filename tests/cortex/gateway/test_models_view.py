@@ -1,6 +1,9 @@
 """The models as callers see them."""
 
+import msgspec
+
 from helexa.cortex.gateway import models_view
+from tests.fakes.fleet import CHAT
 from tests.fakes.gateway import snapshot_of
 
 
@@ -14,6 +17,14 @@ def test_models_and_aliases_are_listed_with_what_is_known() -> None:
     assert model["context_length"] == model["max_model_len"] == 4096
     assert model["capabilities"] == ["chat", "completion"]
     assert listing["data"][0]["root"] == "m"
+
+
+def test_a_model_that_was_never_loaded_shows_what_is_known_of_it_and_no_more() -> None:
+    """Lesson 43: a capability that nobody knows is left out, not told as false."""
+    known = msgspec.structs.replace(CHAT, tools=True, json_schema=None)
+    entry = models_view.entry(snapshot_of(capability=known), "m") or {}
+    assert (entry["replicas"], entry["capabilities"]) == (0, ["chat", "completion", "tools"])
+    assert entry["context_length"] == 4096
 
 
 def test_states_are_one_word() -> None:

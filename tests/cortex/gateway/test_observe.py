@@ -4,10 +4,13 @@ import msgspec
 
 from helexa.cortex.gateway.metering import Outcome
 from helexa.cortex.gateway.observe import LINES_PER_SECOND, LoadGauges, RequestObserver
-from helexa.protocol.ids import ModelId
+from helexa.cortex.orchestrator.snapshot import Replica
+from helexa.protocol.errors import ErrorCode
+from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.inference import Trailer, Usage
 from helexa.util.metrics import PrometheusMetrics
 from tests.cortex.gateway.test_metering import RECORD
+from tests.fakes.fleet import CHAT
 
 
 class Lines:
@@ -88,11 +91,12 @@ def test_callers_that_leave_are_counted_by_how_far_their_request_had_come() -> N
 def test_what_is_worked_on_is_told_by_model_and_falls_back_to_0() -> None:
     metrics = PrometheusMetrics()
     gauges = LoadGauges(metrics)
-    gauges.update({ModelId("m"): 3}, held=2)
+    gauges.update({ModelId("m"): 3}, held=2, streams=1)
     text = metrics.render().decode()
     assert 'helexa_requests_inflight{model="m"} 3.0' in text
     assert "helexa_requests_held 2.0" in text
-    gauges.update({}, held=0)
+    assert "helexa_streams_open 1.0" in text
+    gauges.update({}, held=0, streams=0)
     assert 'helexa_requests_inflight{model="m"} 0.0' in metrics.render().decode()
 
 
@@ -107,3 +111,28 @@ def test_models_that_callers_invent_get_no_series() -> None:
         observer.record(refused)
     assert "invented" not in metrics.render().decode()
     assert len(observer._series) == 1
+
+
+def test_attempts_that_a_neuron_failed_are_counted_whether_or_not_another_one_helped() -> None:
+    metrics = PrometheusMetrics()
+    observer = RequestObserver(metrics, Lines(), lambda: 5.0)
+    replica = Replica(model_id=ModelId("m"), neuron_id=NeuronId("n1"), epoch=1, capability=CHAT)
+    observer.retried(replica, ErrorCode.ENGINE_CRASH)
+    observer.retried(replica, ErrorCode.RATE_LIMIT_EXCEEDED)  # it was full, which is no error
+    failed = msgspec.structs.replace(
+        RECORD, neuron="n2", outcome=Outcome.UPSTREAM_ERROR, code="engine_garbage", trailer=None
+    )
+    observer.record(failed)
+    observer.record(msgspec.structs.replace(failed, code=""))  # an answer with a 5xx
+    observer.record(msgspec.structs.replace(failed, outcome=Outcome.TIMEOUT, code="t"))
+    observer.record(msgspec.structs.replace(failed, neuron=""))  # it was nobody's
+    observer.record(msgspec.structs.replace(failed, outcome=Outcome.REJECTED))
+    told = {line for line in metrics.render().decode().splitlines() if line[:1] != "#"}
+    assert 'helexa_retries_total{model="m",reason="engine_crash"} 1.0' in told
+    assert 'helexa_retries_total{model="m",reason="rate_limit_exceeded"} 1.0' in told
+    assert {line for line in told if line.startswith("helexa_upstream")} == {
+        'helexa_upstream_errors_total{kind="engine_crash",neuron="n1"} 1.0',
+        'helexa_upstream_errors_total{kind="engine_garbage",neuron="n2"} 1.0',
+        'helexa_upstream_errors_total{kind="error_status",neuron="n2"} 1.0',
+        'helexa_upstream_errors_total{kind="t",neuron="n2"} 1.0',
+    }

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from types import MappingProxyType
 
+import msgspec
 import pytest
 
 from helexa.cortex.gateway.auth import StaticKeys
@@ -12,6 +13,7 @@ from helexa.cortex.orchestrator.events import ModelWanted, RequestOutcome
 from helexa.protocol.ids import ModelId
 from helexa.protocol.inference import Usage
 from helexa.protocol.workload import Operation, WorkloadClass
+from tests.fakes.fleet import CHAT
 from tests.fakes.gateway import CHUNK, DONE, World, snapshot_of
 
 ANSWER = b'{"choices":[{"message":{"content":"hi"}}]}'
@@ -80,6 +82,7 @@ def test_what_cannot_be_served_is_refused_before_any_neuron(
     assert (caller.status, caller.error["code"]) == (status, code)
     assert not any(neuron.jobs for neuron in world.neurons.values())
     assert [record.code for record in world.records] == [code]
+    assert world.records[0].because == caller.error["message"]
 
 
 def test_a_prompt_clearly_over_every_window_is_refused_before_any_neuron() -> None:
@@ -89,6 +92,17 @@ def test_a_prompt_clearly_over_every_window_is_refused_before_any_neuron() -> No
     assert (caller.status, caller.error["code"]) == (400, "context_length_exceeded")
     assert not world.neurons["n1"].jobs
     _, _ = world.ask(messages=[{"role": "user", "content": "x" * 16 * 4096}])
+    assert len(world.neurons["n1"].jobs) == 1
+
+
+def test_tools_for_a_model_without_are_refused_before_any_neuron() -> None:
+    """Lesson 8: a clear error, never a prompt that lost its tools."""
+    world = World("n1")
+    world.snapshot = snapshot_of("n1", capability=msgspec.structs.replace(CHAT, tools=False))
+    _, caller = world.ask(tools=[{"type": "function", "function": {"name": "f"}}])
+    assert (caller.status, caller.error["param"]) == (400, "tools")
+    assert not world.neurons["n1"].jobs
+    world.ask()
     assert len(world.neurons["n1"].jobs) == 1
 
 
@@ -174,6 +188,7 @@ def test_what_nothing_was_done_for_is_tried_on_another_neuron_once() -> None:
     world.job(other).answer(ANSWER)
     assert (caller.status, caller.body) == (200, ANSWER)
     assert world.records[0].attempts == 2
+    assert world.retries == [(first, "upstream_connection_error")]
     assert world.pipeline.inflight.total == 0
     assert [type(report) for report in world.reports] == [RequestOutcome]
 
@@ -185,6 +200,7 @@ def test_a_second_failure_is_told() -> None:
         neuron.jobs[0].give_up("engine_crash", message="it died", retry_elsewhere=True)
         world.carry()
     assert (caller.status, caller.error["code"]) == (502, "engine_crash")
+    assert len(world.retries) == 1
     assert world.pipeline.inflight.total == 0
 
 
@@ -204,6 +220,7 @@ def test_a_connection_that_is_gone_when_it_is_needed_is_passed_over() -> None:
     for _ in range(4):
         world.ask()
     assert len(world.neurons["n2"].jobs) == 4
+    assert set(world.retries) <= {("n1", "upstream_connection_error")}
     world.neurons["n2"].die()
     _, caller = world.ask()
     assert (caller.status, caller.error["code"]) == (502, "upstream_connection_error")
@@ -256,3 +273,20 @@ def test_a_draining_gateway_takes_nothing_new_and_ends_the_rest_with_an_error() 
     assert running.error["code"] == "shutting_down"
     assert (running.cut_off, running.complete) == (True, False)
     assert world.job().cancelled is not None
+
+
+def test_what_is_streamed_and_what_came_last_is_known_until_it_is_over() -> None:
+    world = World("n1")
+    assert (world.pipeline.streams, world.pipeline.newest) == (0, None)
+    first, _ = world.ask(stream=True)
+    second, _ = world.ask()
+    assert world.pipeline.streams == 1
+    newest = world.pipeline.newest
+    assert newest is not None
+    assert newest.exchange is second
+    world.job().answer(ANSWER)
+    newest = world.pipeline.newest
+    assert newest is not None
+    assert newest.exchange is first
+    world.job(index=0).give_up("internal_error")
+    assert (world.pipeline.streams, world.pipeline.newest) == (0, None)

@@ -11,6 +11,8 @@ from helexa.cortex.gateway.edge.exchange import Exchange
 from helexa.cortex.gateway.routes import Facts, Routes
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.ports import Authenticator, Principal
+from helexa.protocol.version import VERSION
+from helexa.util.build import identity
 from tests.fakes.gateway import Caller, exchange_of, snapshot_of
 
 
@@ -137,6 +139,12 @@ def test_models_are_listed_and_named() -> None:
     missing = table.answer(ask("GET", "/v1/models/org%2Fnope"))
     assert isinstance(missing, Refusal)
     assert "org/nope" in missing.because
+
+
+def test_the_version_is_the_builds_identity() -> None:
+    """Lesson 60."""
+    told = body_of(routes().answer(ask("GET", "/version")))
+    assert told == {**identity(), "protocol": VERSION}
 
 
 def test_readiness_follows_the_models_and_the_drain() -> None:

@@ -3,13 +3,13 @@
 import msgspec
 import pytest
 
-from helexa.cortex.orchestrator.filters import FILTERS, supports
+from helexa.cortex.orchestrator.filters import FILTERS, refuse_unsupported, supports
 from helexa.cortex.orchestrator.requests import Candidate, RoutingRequest
-from helexa.cortex.orchestrator.snapshot import Replica
+from helexa.cortex.orchestrator.snapshot import ModelView, Replica
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.model import ModelCapability
 from helexa.protocol.workload import Operation, WorkloadClass
-from tests.fakes.fleet import CHAT, EMBEDDINGS
+from tests.fakes.fleet import CHAT, EMBEDDINGS, model
 
 BY_NAME = {each.name: each for each in FILTERS}
 
@@ -40,6 +40,7 @@ def test_lasting_reasons_come_before_passing_ones() -> None:
     ("name", "asked", "bad"),
     [
         ("capability", request(), candidate(EMBEDDINGS)),
+        ("capability", request(tools=True), candidate(msgspec.structs.replace(CHAT, tools=False))),
         ("context", request(prompt_tokens_min=5000), candidate()),
         ("untried", request(excluded=(candidate().replica,)), candidate()),
         ("health", request(), candidate(healthy=False)),
@@ -66,3 +67,23 @@ def test_a_neuron_that_came_back_as_a_new_process_was_not_tried() -> None:
 
 def test_a_model_that_does_not_tell_what_it_does_is_given_a_try() -> None:
     assert supports(request(), ModelCapability())
+    assert supports(request(tools=True, json_schema=True), ModelCapability())
+
+
+@pytest.mark.parametrize(
+    ("asked", "lacking", "param"),
+    [
+        (request(tools=True), ModelCapability(tools=False), "tools"),
+        (request(json_schema=True), ModelCapability(json_schema=False), "response_format"),
+    ],
+)
+def test_what_an_engine_would_silently_drop_is_refused_by_its_field(
+    asked: RoutingRequest, lacking: ModelCapability, param: str
+) -> None:
+    """Lesson 8."""
+    assert not supports(asked, lacking)
+    assert supports(request(), lacking)
+    view = ModelView(config=model("m"), capability=lacking)
+    refusal = refuse_unsupported(asked, view)
+    assert (refusal.status, refusal.param) == (400, param)
+    assert "/v1/models" in refusal.because

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from types import MappingProxyType
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -134,6 +135,33 @@ def test_images_need_a_model_that_sees() -> None:
     assert refused(route(asked, snapshot(replica("a")), idle)).status == 400
     sees = ModelCapability(workloads=(Workload.CHAT,), vision=True)
     assert chosen(route(asked, snapshot(replica("a"), replica("b", sees)), idle)) == "b"
+
+
+def test_tools_and_json_go_where_they_are_honoured_and_nowhere_else() -> None:
+    """Lesson 8: never a silent answer without tools, also when the same model was just asked."""
+    plain = msgspec.structs.replace(CHAT, tools=False, json_schema=False)
+    able = msgspec.structs.replace(CHAT, tools=True, json_schema=True)
+    mixed, without = (
+        snapshot(replica("a", plain), replica("b", able)),
+        snapshot(replica("a", plain)),
+    )
+    for field, param in (("tools", "tools"), ("json_schema", "response_format")):
+        asked = request(**{field: True})
+        assert chosen(route(request(), without, idle)) == "a"
+        assert refused(route(asked, without, idle)).param == param
+        for request_id in ("r1", "r2", "r3", "r4"):
+            again = msgspec.structs.replace(asked, request_id=request_id)
+            assert chosen(route(again, mixed, idle)) == "b"
+    assert chosen(route(request(tools=True), snapshot(replica("a")), idle)) == "a"
+
+
+def test_a_model_that_is_not_loaded_refuses_tools_at_once_where_it_is_known_to_take_none() -> None:
+    view = ModelView(
+        config=model("m"), capability=msgspec.structs.replace(CHAT, tools=False), loadable=True
+    )
+    refusal = refused(route(request(tools=True), snapshot(view=view), idle))
+    assert (refusal.status, refusal.param) == (400, "tools")
+    assert refused(route(request(), snapshot(view=view), idle)).code is ErrorCode.MODEL_LOADING
 
 
 def test_a_prompt_goes_where_it_fits() -> None:

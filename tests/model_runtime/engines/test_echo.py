@@ -58,6 +58,7 @@ def test_capability_and_seats():
     assert (found.seats, found.embedding_dimensions, found.resume) == (3, 384, True)
     assert found.tokens_per_second == 50
     assert ENGINE.capability(model(), None).tokens_per_second is None
+    assert (found.tools, found.json_schema) == (False, False)
 
 
 def test_a_canary_does_not_meet_the_faults_that_are_meant_for_requests():

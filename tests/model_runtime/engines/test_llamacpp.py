@@ -139,7 +139,17 @@ def test_tools_are_there_only_if_the_models_own_template_knows_them():
 
     weights = dataclasses.replace(WEIGHTS, chat_template="{% if tools %}…{% endif %}")
     assert ENGINE.capability(config(), weights).tools
-    assert not ENGINE.capability(config(options={"chat_template": "zephyr"}), weights).tools
+    assert ENGINE.capability(config(options={"chat_template": "zephyr"}), weights).tools is False
+    assert ENGINE.capability(config(), WEIGHTS).tools is False
+    assert ENGINE.capability(config(), EMBEDDER).tools is False
+    assert ENGINE.capability(config(), None).tools is None
+
+
+def test_the_older_way_to_name_tools_is_refused_because_it_would_be_dropped():
+    """Lesson 8."""
+    failure = ENGINE.call(inbound(b'{"messages":[],"functions":[{"name":"f"}]}'))
+    assert isinstance(failure, Failure)
+    assert (failure.code, failure.blames_engine) == (ErrorCode.NOT_SUPPORTED, False)
 
 
 def test_readiness_is_health_and_one_real_token_or_vector():

@@ -143,6 +143,8 @@ def test_capability_is_what_the_config_says():
     assert set(found.workloads) == set(Workload)
     assert (found.seats, found.embedding_dimensions, found.memory_bytes) == (5, 3, None)
     assert found.tools
+    assert found.json_schema is None
+    assert ENGINE.capability(model(tools=False), None).tools is False
     assert not found.resume
 
 

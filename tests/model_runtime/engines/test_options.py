@@ -77,6 +77,8 @@ def test_options_are_read_by_type():
     assert options.flag("eager") is True
     assert options.text("pooling") is None
     assert options.value("eager") is True
+    assert options.known_flag("eager") is True
+    assert options.known_flag("pooling") is None
 
 
 @given(st.text(max_size=40))

@@ -84,7 +84,8 @@ def test_capability_of_a_text_model():
     assert found.tools
     assert found.resume
     assert found.memory_bytes > 3 << 30
-    assert not ENGINE.capability(model(), None).tools
+    assert ENGINE.capability(model(), None).tools is None
+    assert ENGINE.capability(model(), EMBEDDER).tools is False
 
 
 def test_problems_are_told():
@@ -136,6 +137,7 @@ def test_embeddings_and_bad_bodies():
     assert call.path == "/v1/embeddings"
     assert call.headers["content-type"] == "application/json"
     assert isinstance(ENGINE.call(inbound(b"{")), Failure)
+    assert isinstance(ENGINE.call(inbound(b'{"functions":[{"name":"f"}]}')), Failure)
 
 
 @pytest.mark.vllm

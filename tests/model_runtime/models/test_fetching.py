@@ -8,7 +8,7 @@ import pytest
 
 from helexa.model_runtime.models import fetching
 from helexa.model_runtime.models.catalogue import Entry
-from helexa.model_runtime.models.fetching import Job
+from helexa.model_runtime.models.fetching import Job, counting
 from helexa.model_runtime.models.hub import HubFetcher
 from helexa.model_runtime.models.packages import PipFetcher
 from helexa.model_runtime.models.source import HubSource, PackageSource
@@ -184,3 +184,15 @@ async def test_room_is_asked_for_what_is_still_missing(
             await fetching.from_hub(HubFetcher(hub.endpoint), SOURCE, job)
     assert caught.value.error_id == "HX-0530"
     assert hub.ranges == []
+
+
+def test_bytes_that_come_are_counted_and_those_that_were_there_are_not() -> None:
+    told, counts = Told(), list[int]()
+    tell = counting(told, counts.append)
+    for done in (1000, 1300, 1300, 1400):  # an earlier attempt has left 1000
+        tell("download", done, 2000)
+    tell("download", 200, 2000)  # the server knows no ranges: all comes again
+    tell("download", 2000, 2000)
+    tell("check", 2000, 2000)
+    assert counts == [300, 100, 1800]
+    assert told.last("check") == (2000, 2000)

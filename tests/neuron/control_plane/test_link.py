@@ -254,10 +254,10 @@ async def test_requests_go_through_the_socket_and_back():
             logs.append(log)
         for log, body in zip(logs, bodies, strict=True):
             assert (await log.ended()).data == body
-        neuron.client.publish()
         text = neuron.metrics.render().decode()
         assert 'helexa_tunnel_bytes_total{direction="out"}' in text
         assert "helexa_tunnel_connections 1.0" in text
+        assert neuron.metrics.render().decode() == text  # nothing is counted twice
 
 
 async def test_what_is_ready_in_one_loop_turn_goes_out_as_one_message():
@@ -274,14 +274,14 @@ async def test_what_is_ready_in_one_loop_turn_goes_out_as_one_message():
         for log in logs:
             log.stream = session.tunnel.open(b"{}", b"", log)
         await until(lambda: len(streams) == 20, "twenty streams")
-        before = neuron.client._link.counters.messages_out
+        before = neuron.client._link.traffic.messages_out
         for stream in streams:
             stream.send_head(b'{"status":200}')
             stream.send_data(b"token")
             stream.send_end(b"{}")
         for log in logs:
             await log.ended()
-        assert neuron.client._link.counters.messages_out == before + 1
+        assert neuron.client._link.traffic.messages_out == before + 1
 
 
 async def test_a_lost_connection_resets_every_stream_of_it():
@@ -325,8 +325,8 @@ async def test_a_cortex_that_does_not_read_stalls_the_streams_and_not_the_memory
         session.transport.underlying_transport.pause_reading()
         link = neuron.client._link
         sent = -1
-        while sent != link.counters.bytes_out or link._writable:  # the kernel's buffers grow
-            sent = link.counters.bytes_out
+        while sent != link.traffic.bytes_out or link._writable:  # the kernel's buffers grow
+            sent = link.traffic.bytes_out
             await asyncio.sleep(0.1)
         assert sum(stream.backlog_bytes for stream in streams) < 60 * 128 * 1024
         neuron.client.report(neuron.face.models[0])  # owed, not queued

@@ -9,13 +9,19 @@ import pytest
 
 from helexa.neuron.control_plane.local_api import ApiServer, bind, guarded, make_app
 from helexa.protocol.neuron import NeuronHealth
+from helexa.protocol.version import VERSION
+from helexa.util.build import identity
 from helexa.util.errors import LimitError
 from helexa.util.tasks import TaskScope
 from tests.fakes.exchange_log import until
 
 
+async def tell_metrics():
+    return b"metric 1\n"
+
+
 @asynccontextmanager
-async def api(problems=(), metrics=lambda: b"metric 1\n", loopback=True):
+async def api(problems=(), metrics=tell_metrics, loopback=True):
     failures = []
     tasks = TaskScope(lambda name, error: failures.append(error))
     app = make_app(lambda: NeuronHealth(problems=problems), lambda: {"a": 1}, metrics)
@@ -45,6 +51,12 @@ async def test_status_and_metrics_are_told():
         async with http.get("/metrics") as answer:
             assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
             assert await answer.read() == b"metric 1\n"
+
+
+async def test_the_build_is_told():
+    """Lesson 60."""
+    async with api() as http, http.get("/version") as answer:
+        assert await answer.json() == {**identity(), "protocol": VERSION}
 
 
 async def test_head_is_answered_like_get_without_a_body():

@@ -5,7 +5,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from helexa.neuron.hardware.gpus import amd_devices, nvidia_devices
+from helexa.neuron.hardware.gpus import (
+    GpuReading,
+    amd_devices,
+    amd_readings,
+    nvidia_devices,
+    nvidia_readings,
+    read_gpus,
+)
 
 GIB = 1 << 30
 
@@ -16,8 +23,11 @@ class FakeNvml:
     class NVMLError(Exception):
         pass
 
-    def __init__(self, *, driver: bool = True) -> None:
+    NVML_TEMPERATURE_GPU = 0
+
+    def __init__(self, *, driver: bool = True, sensors: bool = True) -> None:
         self.driver = driver
+        self.sensors = sensors
         self.open = 0
 
     def nvmlInit(self):  # noqa: N802
@@ -41,6 +51,26 @@ class FakeNvml:
 
     def nvmlDeviceGetName(self, handle):  # noqa: N802
         return b"NVIDIA L4" if handle else "NVIDIA L40"
+
+    def nvmlSystemGetDriverVersion(self):  # noqa: N802
+        return b"570.1"
+
+    def nvmlDeviceGetUUID(self, handle):  # noqa: N802
+        return self._sensed(f"GPU-{handle}")
+
+    def nvmlDeviceGetUtilizationRates(self, handle):  # noqa: N802
+        return self._sensed(SimpleNamespace(gpu=40 + handle, memory=3))
+
+    def nvmlDeviceGetPowerUsage(self, handle):  # noqa: N802
+        return self._sensed(72_500)
+
+    def nvmlDeviceGetTemperature(self, handle, sensor):  # noqa: N802
+        return self._sensed(55 + sensor)
+
+    def _sensed(self, value):
+        if not self.sensors:
+            raise self.NVMLError("Not Supported")
+        return value
 
 
 def absent():
@@ -67,11 +97,13 @@ def test_the_real_library_is_asked_without_harm():
 
 @pytest.fixture
 def card(tmp_path: Path):
-    def make(name: str, **files: str) -> None:
+    def make(name: str, sensors: dict[str, str] | None = None, **files: str) -> None:
         device = tmp_path / "sys/class/drm" / name / "device"
-        device.mkdir(parents=True)
+        (device / "hwmon/hwmon7").mkdir(parents=True)
         for file, text in files.items():
             (device / file).write_text(text + "\n")
+        for file, text in (sensors or {}).items():
+            (device / "hwmon/hwmon7" / file).write_text(text + "\n")
 
     return make
 
@@ -89,4 +121,43 @@ def test_amd_gpus_are_read_in_the_order_of_their_cards(card, tmp_path):
 
 
 def test_a_machine_without_amd_gpus_has_none(tmp_path):
-    assert amd_devices(tmp_path) == ()
+    assert amd_devices(tmp_path) == amd_readings(tmp_path) == ()
+
+
+def test_what_a_gpu_does_is_read_with_its_units():
+    nvml = FakeNvml()
+    first, third = nvidia_readings(lambda: nvml)
+    assert first == GpuReading(
+        gpu="nvidia0", vendor="nvidia", name="NVIDIA L40", uuid="GPU-0", driver="570.1",
+        memory_total_bytes=24 * GIB, memory_used_bytes=4 * GIB, utilization_ratio=0.4,
+        power_watts=72.5, temperature_celsius=55.0,
+    )  # fmt: skip
+    assert (third.gpu, third.utilization_ratio) == ("nvidia2", 0.42)
+    assert nvml.open == 0
+
+
+def test_what_a_driver_does_not_tell_is_missing_and_the_rest_is_there():
+    first, _ = nvidia_readings(lambda: FakeNvml(sensors=False))
+    assert (first.uuid, first.memory_used_bytes) == ("", 4 * GIB)
+    assert (first.utilization_ratio, first.power_watts, first.temperature_celsius) == (None,) * 3
+    assert nvidia_readings(absent) == nvidia_readings(lambda: FakeNvml(driver=False)) == ()
+
+
+def test_what_an_amd_gpu_does_is_read_from_its_files(card, tmp_path):
+    amd = {"vendor": "0x1002", "mem_info_vram_total": str(16 * GIB)}
+    old = {"power1_average": "31000000", "temp1_input": "47000"}
+    card("card0", old, **amd, mem_info_vram_used=str(GIB), gpu_busy_percent="12", unique_id="ab")
+    card("card1", {"power1_input": "9500000"}, **amd, mem_info_vram_used="0", product_name="W")
+    first, second = amd_readings(tmp_path)
+    assert first == GpuReading(
+        gpu="amd0", vendor="amd", name="AMD ", uuid="ab", driver="", memory_used_bytes=GIB,
+        memory_total_bytes=16 * GIB, utilization_ratio=0.12, power_watts=31.0,
+        temperature_celsius=47.0,
+    )  # fmt: skip
+    assert (second.gpu, second.power_watts, second.temperature_celsius) == ("amd1", 9.5, None)
+    assert second.utilization_ratio is None
+
+
+def test_the_gpus_of_this_machine_are_read_without_harm():
+    for reading in read_gpus():
+        assert 0 <= reading.memory_used_bytes <= reading.memory_total_bytes

@@ -9,6 +9,7 @@ import pytest
 
 from helexa.neuron.process import table
 from helexa.neuron.process.records import MARK_VARIABLE, RunRecord, RunRecords
+from tests.fakes.odd_files import ODD
 from tests.fakes.waiting import until_blocking
 
 DEAD_PID = 2**22 + 1  # more than any pid that Linux gives out
@@ -89,6 +90,12 @@ def test_a_damaged_record_is_dropped(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
     assert RunRecords(tmp_path).reap() == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_a_record_that_is_no_plain_file_does_not_hold_up_the_start(tmp_path, kind):
+    ODD[kind](tmp_path / "a.json")
+    assert RunRecords(tmp_path).reap() == []
 
 
 def test_a_written_record_names_its_engine_and_is_private(tmp_path, engine):

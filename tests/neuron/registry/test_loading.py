@@ -33,6 +33,51 @@ def test_an_engine_without_weights_starts_at_once():
     assert only(script.load(), c.StartEngine).weights == e.NO_WEIGHTS
 
 
+def seen(source: str = SOURCE) -> e.WeightsSeen:
+    return e.WeightsSeen(model_id=M, source=source, summary=None)
+
+
+def test_what_a_model_can_do_is_told_before_it_is_loaded_where_its_weights_are_here():
+    """Lesson 43: discovered, also for unloaded models; without evidence nothing is claimed."""
+    script = Script()
+    upserted = script.upsert(config(seats=3))
+    assert only(upserted, c.LookAtWeights).source == SOURCE
+    assert only(upserted, c.ReportStatus).status.capability is None
+    assert script.status().capability is None
+    told = only(script.send(seen()), c.ReportStatus).status
+    assert (told.state, told.capability.seats) == (ModelState.UNLOADED, 3)
+    assert script.send(seen()) == []
+    # Another config may be another model: what was known is known no more.
+    script.upsert(config(seats=4))
+    assert script.status().capability is None
+    script.send(seen("elsewhere.gguf"))
+    assert script.status().capability is None
+    script.send(seen())
+    assert script.status().capability.seats == 4
+
+
+def test_an_engine_without_weights_tells_what_it_can_do_at_once():
+    script = Script()
+    upserted = script.upsert(config(source=None, seats=3))
+    assert only(upserted, c.ReportStatus).status.capability.seats == 3
+    assert none_of(upserted, c.LookAtWeights)
+
+
+def test_a_look_that_comes_late_changes_nothing_of_a_load():
+    script = Script()
+    script.upsert()
+    script.load()
+    assert script.send(seen()) == []
+    assert script.status().capability is None
+
+
+def test_weights_that_an_engine_cannot_use_are_no_evidence_and_end_nothing():
+    script = Script()
+    script.upsert(config(seats="many"))
+    assert script.send(seen()) == []
+    assert script.status().capability is None
+
+
 def test_loads_are_single_flight():
     script = Script()
     script.upsert()

@@ -9,6 +9,7 @@ from helexa.neuron.registry.limits import Limits
 from helexa.protocol.errors import ErrorCode
 from helexa.protocol.ids import CommandId, ModelId
 from helexa.protocol.lifecycle import ModelState, is_legal
+from helexa.protocol.model import ModelConfig
 from tests.fakes.engines import GIB
 from tests.fakes.registry import M, Script, answer, config, none_of, only
 
@@ -55,9 +56,12 @@ def test_an_upsert_is_kept_and_an_equal_one_is_not_saved_again():
 def test_restored_configs_are_known_and_not_loaded():
     """R1.17: a restarted neuron still knows its models, and starts none by itself."""
     script = Script()
-    assert script.send(e.Restored(configs=(config(),))) == []
+    forbidden = ModelConfig(id=ModelId("bad"), engine="unknown", source="x.gguf")
+    found = script.send(e.Restored(configs=(config(), forbidden)))
+    assert [type(command) for command in found] == [c.LookAtWeights]
+    assert found[0].model_id == M
     assert script.status().state is ModelState.UNLOADED
-    assert script.state.statuses(0.0, with_config=True)[0].config == config()
+    assert script.state.statuses(0.0, with_config=True)[-1].config == config()
     assert answer(script.load()).accepted
 
 

@@ -34,3 +34,11 @@ def test_each_new_start_after_a_failure_is_a_restart() -> None:
     crash = [(ModelState.FAILED, 1.0), (ModelState.LOADING, 2.0)]
     text = after((ModelState.LOADING, 0.0), *crash, *crash, (ModelState.LOADED, 9.0), *crash)
     assert 'helexa_engine_restarts_total{model="m"} 3.0' in text
+
+
+def test_downloaded_bytes_are_added_up() -> None:
+    metrics = PrometheusMetrics()
+    told = ModelMetrics(metrics)
+    told.downloaded(5)
+    told.downloaded(6)
+    assert "helexa_download_bytes_total 11.0" in metrics.render().decode()

@@ -95,6 +95,7 @@ def test_gauges_are_written_when_they_are_asked_for():
     text = metrics.render().decode()
     assert 'helexa_neuron_model_up{model="m"} 1.0' in text
     assert "helexa_neuron_requests_waiting 2.0" in text
+    assert 'neuron="n"' in next(line for line in text.splitlines() if "neuron_info{" in line)
 
 
 def test_a_model_that_is_forgotten_is_no_longer_told_as_up():

@@ -8,6 +8,7 @@ import pytest
 from helexa.neuron.runtime.state_folder import StateFolder
 from helexa.protocol.model import ModelConfig
 from helexa.util.errors import ConfigError, LimitError
+from tests.fakes.odd_files import ODD
 
 CONFIG = ModelConfig(id="m", engine="echo", options={"parallel": 2}, aliases=("a",))
 
@@ -42,6 +43,24 @@ def test_a_folder_that_cannot_be_made_is_a_config_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be used"):
         StateFolder(tmp_path / "file").open()
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_a_lock_that_is_no_plain_file_is_refused_at_once(tmp_path, kind):
+    """Nothing is waited for, and the target of a link is not emptied."""
+    (tmp_path / "neuron").mkdir()
+    ODD[kind](tmp_path / "neuron" / "lock")
+    with pytest.raises(ConfigError, match=r"cannot be used: .*lock"):
+        StateFolder(tmp_path).open()
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_a_state_file_that_is_no_plain_file_is_set_aside_at_once(folder, kind):
+    ODD[kind](folder.path / "models.json")
+    assert folder.configs() == ()
+    assert len(list(folder.path.glob("models.json.corrupt-*"))) == 1
+    folder.save_configs((CONFIG,))
+    assert folder.configs() == (CONFIG,)
 
 
 def test_configs_outlive_the_process(folder, tmp_path):

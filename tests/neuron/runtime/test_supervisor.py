@@ -53,12 +53,17 @@ async def test_a_model_is_loaded_served_and_unloaded(world):
     assert running.endpoint.startswith("http://127.0.0.1:")
     assert world.status().capability.memory_bytes > 1 << 20
     assert world.supervisor.log_tail("m") == ("listening",)
+    [(model, meter)] = world.supervisor.engines()
+    assert model == running
+    assert meter is not None
+    assert (meter() or 0) > 1 << 20
     assert isinstance(world.seats.ask("m", "r1", lambda _: None), Admitted)
     world.seats.release("r1")
     assert (await world.unload()).accepted
     await world.reach(UNLOADED)
     assert not is_alive(pid)
     assert world.supervisor.running("m") is None
+    assert world.supervisor.engines() == []
     assert list((world.folder / "keys").iterdir()) == []
     states = [status.state.value for status in world.heard]
     assert list(dict.fromkeys(states)) == ["unloaded", "loading", "loaded", "unloading"]
@@ -284,9 +289,9 @@ async def test_a_reload_runs_the_new_config(world):
 
 async def test_a_load_that_does_not_fit_is_refused_with_numbers(world):
     await world.upsert(memory_gib=100)
-    await world.load()
-    status = await world.reach(FAILED)
-    assert status.because == "needs 100.0 GiB; 64.0 free of 64.0"
+    answer = await world.load()
+    assert not answer.accepted
+    assert answer.because == "needs 100.0 GiB; 64.0 free of 64.0"
 
 
 async def test_configs_are_saved_and_known_after_a_restart(tmp_path):

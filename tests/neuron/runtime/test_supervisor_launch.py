@@ -130,7 +130,7 @@ def test_without_a_secrets_folder_no_key_file_may_be_named(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"  \n", b"a\nb", b"\xff\xfe", b"x" * 5000])
 def test_a_file_without_a_usable_key_is_refused(tmp_path, content):
     (tmp_path / "key").write_bytes(content)
-    with pytest.raises(ConfigError, match="holds no key"):
+    with pytest.raises(ConfigError, match="holds no key|larger than"):
         read_key(tmp_path / "key")
     with pytest.raises(ConfigError, match="cannot read"):
         read_key(tmp_path / "absent")

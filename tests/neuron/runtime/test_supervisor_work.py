@@ -55,6 +55,17 @@ async def test_a_running_server_is_attached_to_and_let_go(world):
         await world.reach(ModelState.UNLOADED)
 
 
+async def test_weights_that_are_here_are_looked_at_without_a_load(world):
+    """Lesson 43. Neither absent weights nor a fault of the store is evidence of anything."""
+    for source in ("bug.gguf", "away.gguf", "held.gguf"):
+        await world.upsert(source.split(".")[0], source=source, seats=3)
+    await until(lambda: world.status("held").capability, "its header was read")
+    assert world.status("held").capability.seats == 3
+    assert world.status("held").state is ModelState.UNLOADED
+    assert (world.status("bug").capability, world.status("away").capability) == (None, None)
+    assert world.store.asked == []
+
+
 async def test_an_attached_server_that_falls_sick_is_given_up_and_comes_back(world):
     server = Server()
     async with serving(server.answer) as served:

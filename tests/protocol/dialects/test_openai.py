@@ -154,6 +154,47 @@ def test_the_least_number_of_tokens_is_told_where_it_is_certain() -> None:
         assert head.prompt_tokens_min == least
 
 
+FORECAST = {"name": "forecast", "parameters": {"type": "object"}}
+TOOL = {"type": "function", "function": FORECAST}
+
+
+@pytest.mark.parametrize(
+    ("fields", "asked"),
+    [
+        ({"tools": [TOOL]}, True),
+        ({"tools": [TOOL], "tool_choice": "auto"}, True),
+        ({"tools": [TOOL], "tool_choice": {"type": "function"}}, True),
+        ({"functions": [FORECAST]}, True),
+        ({"tools": [TOOL], "tool_choice": "none"}, False),
+        ({"functions": [FORECAST], "function_call": "none"}, False),
+        ({"tools": []}, False),
+        ({"tools": None}, False),
+        ({}, False),
+    ],
+)
+def test_tools_that_the_model_may_call_are_seen(fields: dict[str, Any], asked: bool) -> None:
+    head = chat(**fields)
+    assert isinstance(head, RequestHead)
+    assert head.tools is asked
+
+
+@pytest.mark.parametrize(
+    ("response_format", "asked"),
+    [
+        ({"type": "json_object"}, True),
+        ({"type": "json_schema", "json_schema": {"name": "p", "schema": {}}}, True),
+        ({"type": "text"}, False),
+        ({"type": 5}, False),
+        ({}, False),
+        (None, False),
+    ],
+)
+def test_an_answer_that_must_be_json_is_seen(response_format: Any, asked: bool) -> None:
+    head = chat(response_format=response_format)
+    assert isinstance(head, RequestHead)
+    assert head.json_schema is asked
+
+
 def test_an_error_event_is_one_event_with_the_envelope() -> None:
     event = openai.error_event(Refusal(ErrorCode.ENGINE_CRASH, "it died\nbadly"), "req-1")
     assert event.startswith(b"data: ")

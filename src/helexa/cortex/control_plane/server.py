@@ -26,6 +26,7 @@ from helexa.util.clock import Clock
 from helexa.util.errors import describe
 from helexa.util.metrics import Metrics
 from helexa.util.tasks import TaskScope
+from helexa.util.tunnel_metrics import TunnelMetrics
 
 CLOSE_NO_REGISTER: Final = 1008
 CLOSE_GOING_AWAY: Final = 1001
@@ -72,6 +73,7 @@ class ControlServer:
         self._accepting = False
         self._empty: asyncio.Event | None = None
         self._refused_logged_s = float("-inf")
+        self._tunnel_metrics = TunnelMetrics(metrics)
         self._ports = SessionPorts(
             report=report,
             links=links,
@@ -80,7 +82,9 @@ class ControlServer:
             opened=self._opened,
             ended=self._ended,
             count_fault=self._count_fault,
+            round_trip=self._tunnel_metrics.round_trip,
         )
+        metrics.before_render(self._collect)
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -160,6 +164,7 @@ class ControlServer:
 
     def _ended(self, session: NeuronSession) -> None:
         self._sessions.pop(session, None)
+        self._take_traffic(session)
         if not self._sessions and self._empty is not None:
             self._empty.set()
 
@@ -167,6 +172,20 @@ class ControlServer:
         self._metrics.counter(
             "helexa_neuron_faults_total", "Messages that broke the protocol", code=code
         ).inc()
+
+    def _take_traffic(self, session: NeuronSession) -> None:
+        if session.tunnel is not None:
+            self._tunnel_metrics.take(session.tunnel.traffic)
+
+    def _collect(self) -> None:
+        """Bring up to date what is only read when somebody asks."""
+        for session in self._sessions:
+            self._take_traffic(session)
+        self._metrics.clear("helexa_tunnel_connections")
+        for neuron_id, _, _ in self._links.current():
+            self._metrics.gauge(
+                "helexa_tunnel_connections", "Connections of neurons that are up", neuron=neuron_id
+            ).set(1)
 
     # ── the watch ─────────────────────────────────────────────────────────────────────────────
 

@@ -44,6 +44,7 @@ _BINARY: Final = WSMsgType.BINARY
 _TEXT: Final = WSMsgType.TEXT
 _CONTINUATION: Final = WSMsgType.CONTINUATION
 _CLOSE: Final = WSMsgType.CLOSE
+_PONG: Final = WSMsgType.PONG
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ class SessionPorts:
     ended: Callable[["NeuronSession"], None]
     count_fault: Callable[[str], None]
     """Told of each fault's code, for the metrics."""
+    round_trip: Callable[[float], None]
+    """Told the seconds from each ping to its pong."""
 
 
 class NeuronSession(WSListener):  # type: ignore[misc]  # picows has no usable type information
@@ -69,7 +72,8 @@ class NeuronSession(WSListener):  # type: ignore[misc]  # picows has no usable t
         self._proven = proven
         self._monotonic = ports.monotonic
         self._transport: WSTransport | None = None
-        self._tunnel: Tunnel | None = None
+        self.tunnel: Tunnel | None = None
+        """Open once it is welcome; its `traffic` is what went over the wire."""
         self._neuron_id: NeuronId | None = None
         self._version = 0
         self._epoch = 0
@@ -82,6 +86,7 @@ class NeuronSession(WSListener):  # type: ignore[misc]  # picows has no usable t
         self._closing = False
         self._writable = True
         self._flush_due = False
+        self._pinged_s: float | None = None
         self.connection = 0
         self.heard_s = ports.monotonic()
         self.opened_s = self.heard_s
@@ -124,7 +129,7 @@ class NeuronSession(WSListener):  # type: ignore[misc]  # picows has no usable t
             return
         self.heard_s = self._monotonic()
         kind = frame.msg_type
-        tunnel = self._tunnel
+        tunnel = self.tunnel
         if kind is _BINARY and tunnel is not None and frame.fin and not self._fragments:
             # A reserved bit would mean an extension's coding, which the tunnel cannot read either.
             try:
@@ -137,13 +142,16 @@ class NeuronSession(WSListener):  # type: ignore[misc]  # picows has no usable t
             self.close(WSCloseCode.OK, "")
         elif kind in {_TEXT, _BINARY, _CONTINUATION}:
             self._assemble(kind, frame)
+        elif kind is _PONG and self._pinged_s is not None:
+            self._ports.round_trip(self.heard_s - self._pinged_s)
+            self._pinged_s = None
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """The socket is closed: every stream is reset, and the loop hears of it at once."""
         self._closing = True
         because = self._why_closed(transport)
-        if self._tunnel is not None:
-            self._tunnel.close(_LOST)
+        if self.tunnel is not None:
+            self.tunnel.close(_LOST)
         self._ports.links.drop(self.connection)
         if self._neuron_id is not None:
             self._ports.report(NeuronGone(self._neuron_id, self.connection, because))
@@ -176,18 +184,15 @@ class NeuronSession(WSListener):  # type: ignore[misc]  # picows has no usable t
         """Accept the registration; from here on the tunnel is open."""
         if self.is_closing:
             return
-        self._tunnel = Tunnel(accept=None, wake=self._wake, fault=self._handler_failed)
-        self.send(
-            Welcome(
-                version=self._version,
-                cortex_id=cortex_id,
-                heartbeat_interval_s=heartbeat_interval_s,
-            )
+        self.tunnel = Tunnel(accept=None, wake=self._wake, fault=self._handler_failed)
+        hello = Welcome(
+            version=self._version, cortex_id=cortex_id, heartbeat_interval_s=heartbeat_interval_s
         )
+        self.send(hello)
 
     def open_stream(self, head: bytes, body: bytes, handler: StreamHandler) -> Stream | None:
         """Open a request stream; None if the tunnel is not open or full."""
-        tunnel = self._tunnel
+        tunnel = self.tunnel
         if tunnel is None or self._closing:
             return None
         try:
@@ -216,6 +221,7 @@ class NeuronSession(WSListener):  # type: ignore[misc]  # picows has no usable t
     def ping(self) -> None:
         """Ask for a sign of life; the answer counts as heard."""
         if self._transport is not None and not self.is_closing:
+            self._pinged_s = self._pinged_s or self._monotonic()
             self._transport.send_ping()
 
     # ── messages ──────────────────────────────────────────────────────────────────────────────
@@ -246,11 +252,11 @@ class NeuronSession(WSListener):  # type: ignore[misc]  # picows has no usable t
             self._take_text(whole)
 
     def _take_binary(self, message: bytes) -> None:
-        if self._tunnel is None:
+        if self.tunnel is None:
             self.close(WSCloseCode.UNSUPPORTED_DATA, "a binary message before welcome")
             return
         try:
-            self._tunnel.receive(message)
+            self.tunnel.receive(message)
         except TunnelError as error:
             self._ports.count_fault("tunnel")
             self.close(WSCloseCode.PROTOCOL_ERROR, str(error))
@@ -329,12 +335,8 @@ class NeuronSession(WSListener):  # type: ignore[misc]  # picows has no usable t
         except msgspec.MsgspecError:
             kind = ""
         if kind == "error" and message.code not in _OUR_CODES:
-            self._ports.logger.warning(
-                "neuron_complained",
-                neuron_id=self._neuron_id,
-                code=message.code,
-                because=message.message,
-            )
+            found = {"code": message.code, "because": message.message}
+            self._ports.logger.warning("neuron_complained", neuron_id=self._neuron_id, **found)
             return
         self._fault(message.code, message.message)
 
@@ -356,7 +358,7 @@ class NeuronSession(WSListener):  # type: ignore[misc]  # picows has no usable t
     def _flush(self) -> None:
         """Send what the tunnel has, while the transport takes it."""
         self._flush_due = False
-        tunnel, transport = self._tunnel, self._transport
+        tunnel, transport = self.tunnel, self._transport
         if tunnel is None or transport is None or self._closing:
             return
         take, send = tunnel.take, transport.send
@@ -367,9 +369,8 @@ class NeuronSession(WSListener):  # type: ignore[misc]  # picows has no usable t
             send(_BINARY, message)
 
     def _handler_failed(self, error: Exception) -> None:
-        self._ports.logger.error(
-            "stream_handler_failed", neuron_id=self._neuron_id, error=describe(error)
-        )
+        log = self._ports.logger
+        log.error("stream_handler_failed", neuron_id=self._neuron_id, error=describe(error))
 
     def _why_closed(self, transport: WSTransport) -> str:
         handshake = transport.close_handshake
@@ -391,10 +392,7 @@ _kind: Final = msgspec.json.Decoder(_Kind)
 _OUR_CODES: Final = frozenset(
     {"frame_too_large", "malformed_frame", "malformed_message", "unknown_kind"}
 )
+_GONE: Final = "the neuron's connection was lost"
 _LOST: Final = msgspec.json.encode(
-    Reset(
-        code=ErrorCode.UPSTREAM_CONNECTION_ERROR,
-        message="the neuron's connection was lost",
-        retry_elsewhere=True,
-    )
+    Reset(code=ErrorCode.UPSTREAM_CONNECTION_ERROR, message=_GONE, retry_elsewhere=True)
 )

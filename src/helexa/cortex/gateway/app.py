@@ -11,7 +11,9 @@ from helexa.cortex.gateway.edge.exchange import Exchange
 from helexa.cortex.gateway.edge.limits import Limits as EdgeLimits
 from helexa.cortex.gateway.edge.server import EdgeServer
 from helexa.cortex.gateway.headers import refusal_answer
-from helexa.cortex.gateway.observe import LoadGauges
+from helexa.cortex.gateway.metering import BECAUSE_CHARS_MAX, LineBudget
+from helexa.cortex.gateway.observe import LINES_PER_SECOND, LoadGauges
+from helexa.cortex.gateway.overhead import SAMPLE_EVERY, Overhead
 from helexa.cortex.gateway.pipeline import Limits, Pipeline, Seams
 from helexa.cortex.gateway.routes import Facts, Judged, Routes
 from helexa.protocol.errors import ErrorCode, Refusal
@@ -49,8 +51,13 @@ class Gateway:
         logger: Any,
     ) -> None:
         self._logger = logger
-        self._gauges = LoadGauges(door.metrics if door.metrics is not None else NoMetrics())
+        metrics: Metrics = door.metrics if door.metrics is not None else NoMetrics()
+        self._gauges = LoadGauges(metrics)
+        self._overhead = Overhead(metrics, clock.monotonic)
+        self._until_handle_timed = self._until_admit_timed = SAMPLE_EVERY
+        metrics.before_render(self._collect)
         self._clock = clock
+        self._lines = LineBudget(LINES_PER_SECOND)
         facts = Facts(
             seams.snapshot,
             lambda: self.pipeline.draining,
@@ -61,7 +68,7 @@ class Gateway:
         self.pipeline = Pipeline(seams, authenticator, settings)
         self._server = EdgeServer(
             self._handle,
-            admit=self._routes.admit,
+            admit=self._admit,
             refuse=self._refuse,
             limits=door.edge_limits,
             clock=clock,
@@ -100,6 +107,13 @@ class Gateway:
     # ── what the edge calls ───────────────────────────────────────────────────────────────────
 
     def _handle(self, exchange: Exchange) -> None:
+        self._until_handle_timed -= 1
+        if not self._until_handle_timed:
+            self._until_handle_timed = SAMPLE_EVERY
+            began_s = self._overhead.now()
+            self._handle(exchange)
+            self._overhead.handled(began_s, exchange, self.pipeline.newest)
+            return
         judged = exchange.judged
         if isinstance(judged, Judged):
             self.pipeline.handle(exchange, judged.operation)
@@ -110,19 +124,32 @@ class Gateway:
         status, lines, body = answer
         exchange.respond(status, lines + self._routes.cors_lines(exchange), body)
 
+    def _admit(self, exchange: Exchange) -> Refusal | None:
+        self._until_admit_timed -= 1
+        if self._until_admit_timed:
+            return self._routes.admit(exchange)
+        self._until_admit_timed = SAMPLE_EVERY
+        began_s = self._overhead.now()
+        refusal = self._routes.admit(exchange)
+        self._overhead.admitted(began_s)
+        return refusal
+
     def _refuse(self, exchange: Exchange | None, refusal: Refusal) -> tuple[int, bytes, bytes]:
         status, lines, body = refusal_answer(refusal, exchange.request_id if exchange else "")
         if exchange is not None and refusal.code is ErrorCode.METHOD_NOT_ALLOWED:
             lines += b"allow: " + self._routes.allowed(exchange.path) + b"\r\n"
         if exchange is not None:
             lines += self._routes.cors_lines(exchange)
-        self._logger.info(
-            "refused",
-            code=refusal.code.value,
-            status=status,
-            because=refusal.because,
-            request_id=exchange.request_id if exchange else "",
-        )
+        if self._lines.allows(self._clock.monotonic()):
+            held_back = self._lines.take_suppressed()
+            self._logger.warning(
+                "refused",
+                code=refusal.code.value,
+                status=status,
+                because=refusal.because[:BECAUSE_CHARS_MAX],
+                request_id=exchange.request_id if exchange else "",
+                **({"lines_suppressed": held_back} if held_back else {}),
+            )
         return status, lines, body
 
     # ── time ──────────────────────────────────────────────────────────────────────────────────
@@ -131,7 +158,12 @@ class Gateway:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
             self.pipeline.sweep()
-            self._gauges.update(self.pipeline.inflight.by_model(), self.pipeline.held)
+
+    def _collect(self) -> None:
+        pipeline = self.pipeline
+        self._gauges.update(
+            pipeline.inflight.by_model(), held=pipeline.held, streams=pipeline.streams
+        )
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         self._logger.error("task_failed", task=name, error=describe(error))

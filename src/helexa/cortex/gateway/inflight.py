@@ -41,9 +41,5 @@ class Inflight:
         return models
 
     def on(self, replica: Replica) -> int:
-        """Return how many requests are on a replica, as `scheduler.route` asks."""
-        return self._counts.get((replica.neuron_id, replica.model_id), 0)
-
-    def count(self, neuron_id: NeuronId, model_id: ModelId) -> int:
         """Return how many requests are on a replica."""
-        return self._counts.get((neuron_id, model_id), 0)
+        return self._counts.get((replica.neuron_id, replica.model_id), 0)

@@ -23,6 +23,9 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
 
 
+BECAUSE_CHARS_MAX: Final = 300
+"""A reason can quote a caller's text; its beginning says what was wrong."""
+
 _REJECTED: Final = frozenset(
     {
         ErrorCode.RATE_LIMIT_EXCEEDED,
@@ -69,6 +72,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     bytes_out: int
     trailer: Trailer | None
     attempts: int
+    because: str = ""
+    """What the caller was told beside the code, "" where nothing was wrong."""
 
 
 def phase_of(record: Record) -> str:
@@ -105,6 +110,8 @@ def access_fields(record: Record) -> dict[str, object]:
     }
     if record.code:
         fields["code"] = record.code
+    if record.because:
+        fields["because"] = record.because[:BECAUSE_CHARS_MAX]
     if record.first_byte_ms is not None:
         fields["first_byte_ms"] = round(record.first_byte_ms, 2)
     if record.attempts > 1:

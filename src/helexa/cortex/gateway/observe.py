@@ -13,9 +13,13 @@ from helexa.cortex.gateway.metering import (
     Outcome,
     Record,
     access_fields,
+    outcome_of,
     phase_of,
     time_per_output_token_s,
 )
+from helexa.cortex.gateway.overhead import SAMPLE_EVERY, Overhead
+from helexa.cortex.orchestrator.snapshot import Replica
+from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.ids import ModelId
 from helexa.protocol.workload import Operation
 from helexa.util.metrics import FIRST_TOKEN_S, LATENCY_S, Cell, Metrics, Observer
@@ -24,6 +28,7 @@ LINES_PER_SECOND: Final = 100
 MODELS_MAX: Final = 200
 UNCOUNTED_MAX: Final = 256
 _ORDINARY: Final = frozenset({Outcome.OK, Outcome.CANCELLED})
+_UPSTREAM: Final = frozenset({Outcome.UPSTREAM_ERROR, Outcome.TIMEOUT})
 
 PER_TOKEN_S: Final = (
     0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5,
@@ -51,9 +56,18 @@ class RequestObserver:
         self._models: set[str] = set()
         self._uncounted: list[Record] = []
         metrics.before_render(self._count_all)
+        self._overhead = Overhead(metrics, now)
+        self._until_timed = SAMPLE_EVERY
 
     def record(self, record: Record) -> None:
         """Take note of a request for the next count, and write its line."""
+        self._until_timed -= 1
+        if not self._until_timed:
+            self._until_timed = SAMPLE_EVERY
+            began_s = self._now()
+            self.record(record)
+            self._overhead.settled(began_s)
+            return
         uncounted = self._uncounted
         uncounted.append(record)
         if len(uncounted) >= UNCOUNTED_MAX:
@@ -75,6 +89,17 @@ class RequestObserver:
         for record in uncounted:
             self._count(record)
 
+    def retried(self, replica: Replica, code: ErrorCode) -> None:
+        """Count a replica that was given up for another one."""
+        self._metrics.counter(
+            "helexa_retries_total",
+            "Replicas that were given up for another one",
+            model=self._label(replica.model_id),
+            reason=code.value,
+        ).inc()
+        if outcome_of(Refusal(code, "")) in _UPSTREAM:
+            self._count_upstream(replica.neuron_id, code.value)
+
     def _count(self, record: Record) -> None:
         # Only models that a replica answered for get a label; a caller's inventions do not.
         model = record.model if record.neuron else "other"
@@ -87,10 +112,8 @@ class RequestObserver:
         duration.observe(record.duration_ms / 1e3)
         if record.stream and record.first_byte_ms is not None:
             first_byte.observe(record.first_byte_ms / 1e3)
-        if record.outcome is Outcome.CANCELLED:
-            self._metrics.counter(
-                "helexa_client_disconnects_total", "Callers that left", phase=phase_of(record)
-            ).inc()
+        if record.outcome is not Outcome.OK:
+            self._count_trouble(record)
         trailer = record.trailer
         if trailer is None or trailer.usage is None:
             return
@@ -102,6 +125,22 @@ class RequestObserver:
         pace_s = time_per_output_token_s(trailer)
         if pace_s is not None:
             per_token.observe(pace_s)
+
+    def _count_trouble(self, record: Record) -> None:
+        if record.outcome is Outcome.CANCELLED:
+            self._metrics.counter(
+                "helexa_client_disconnects_total", "Callers that left", phase=phase_of(record)
+            ).inc()
+        elif record.outcome in _UPSTREAM and record.neuron:
+            self._count_upstream(record.neuron, record.code or "error_status")
+
+    def _count_upstream(self, neuron: str, kind: str) -> None:
+        self._metrics.counter(
+            "helexa_upstream_errors_total",
+            "Attempts that a neuron or its engine failed",
+            neuron=neuron,
+            kind=kind,
+        ).inc()
 
     def _count_tokens(self, model: str, kind: str, count: int) -> None:
         if count <= 0:
@@ -162,11 +201,15 @@ class LoadGauges:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._held = metrics.gauge("helexa_requests_held", "Requests that wait for a model to load")
+        self._streams = metrics.gauge(
+            "helexa_streams_open", "Requests with a streamed answer that are not over"
+        )
         self._in_flight: dict[ModelId, Cell] = {}
 
-    def update(self, in_flight: Mapping[ModelId, int], held: int) -> None:
-        """Tell the requests on replicas, by model, and those that wait for one to load."""
+    def update(self, in_flight: Mapping[ModelId, int], *, held: int, streams: int) -> None:
+        """Tell the requests on replicas, those that wait for one to load, and those streamed."""
         self._held.set(held)
+        self._streams.set(streams)
         for model in in_flight.keys() - self._in_flight.keys():
             self._in_flight[model] = self._metrics.gauge(
                 "helexa_requests_inflight", "Requests that are with a neuron", model=model

@@ -65,6 +65,8 @@ class Seams:
     now: Callable[[], float]
     record: Callable[[Record], None]
     """Told of every request, once, before its caller sees the end."""
+    retried: Callable[[Replica, ErrorCode], None] = lambda _replica, _code: None
+    """Told of each replica that is given up for another one, and why."""
     extra_lines: Callable[[Exchange], bytes] = lambda _exchange: b""
     """Header lines that an answer gets beside its own: those of CORS."""
 
@@ -84,6 +86,7 @@ class Pipeline:
         self._report = seams.report
         self._open_stream = seams.open_stream
         self._record = seams.record
+        self._retried = seams.retried
         self._authenticator = authenticator
         self._live: dict[Relay, None] = {}
         self._held: dict[Relay, None] = {}
@@ -96,6 +99,16 @@ class Pipeline:
     def held(self) -> int:
         """Return how many requests wait for a model."""
         return len(self._held)
+
+    @property
+    def streams(self) -> int:
+        """Return how many requests with a streamed answer are not over."""
+        return sum(relay.head.stream for relay in self._live)
+
+    @property
+    def newest(self) -> Relay | None:
+        """Return the request that came last, of those that are not over."""
+        return next(reversed(self._live), None)
 
     # ── the way in ────────────────────────────────────────────────────────────────────────────
 
@@ -149,6 +162,7 @@ class Pipeline:
                 relay.fail(lost)
                 return
             relay.excluded = (*relay.excluded, decision.replica)
+            self._retried(decision.replica, lost.code)
             otherwise = lost
 
     def _send(self, relay: Relay, replica: Replica) -> bool:
@@ -228,6 +242,7 @@ class Pipeline:
             return
         self.inflight.remove(replica.neuron_id, replica.model_id)
         relay.leave_for_retry()
+        self._retried(replica, refusal.code)
         self.dispatch(relay, refusal)
 
     def _note_trouble(self, relay: Relay, replica: Replica) -> None:
@@ -275,6 +290,7 @@ class Pipeline:
                 relay.bytes_out,
                 relay.trailer,
                 relay.attempts,
+                relay.because,
             )
         )
 
@@ -296,6 +312,7 @@ class Pipeline:
                 bytes_out=0,
                 trailer=None,
                 attempts=0,
+                because=refusal.because,
             )
         )
         status, lines, body = refusal_answer(refusal, exchange.request_id)
@@ -328,4 +345,6 @@ def _asked_of(relay: Relay) -> RoutingRequest:
         operation=relay.head.operation,
         excluded=relay.excluded,
         prompt_tokens_min=relay.head.prompt_tokens_min,
+        tools=relay.head.tools,
+        json_schema=relay.head.json_schema,
     )

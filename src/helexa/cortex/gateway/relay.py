@@ -69,6 +69,7 @@ class Relay(StreamHandler):
         "_pipeline",
         "_response",
         "attempts",
+        "because",
         "bytes_out",
         "code",
         "exchange",
@@ -119,6 +120,7 @@ class Relay(StreamHandler):
         self.outcome = Outcome.OK
         self.status = 0
         self.code = ""
+        self.because = ""
         self.trailer: Trailer | None = None
         self.bytes_out = 0
         self._response: ResponseHead | None = None
@@ -339,6 +341,7 @@ class Relay(StreamHandler):
         if self.over:
             return
         self.code = refusal.code.value
+        self.because = refusal.because
         request_id = self.exchange.request_id
         if self._committed:
             self._conclude(outcome_of(refusal))

@@ -18,6 +18,7 @@ from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.ports import Authenticator
 from helexa.protocol.version import VERSION
 from helexa.protocol.workload import Operation
+from helexa.util.build import identity
 from helexa.util.metrics import CONTENT_TYPE
 
 _encoder: Final = msgspec.json.Encoder()
@@ -173,7 +174,7 @@ class Routes:
         return _json(200, {"status": "ready", "not_loaded": waiting})
 
     def _version(self) -> Answer:
-        return _json(200, {"version": __version__, "protocol": VERSION})
+        return _json(200, {**identity(), "protocol": VERSION})
 
     def _openapi(self) -> Answer:
         return 200, headers.JSON, self._openapi_body

@@ -20,6 +20,13 @@ WAITING_PER_REPLICA_MAX: Final = 64
 this bound holds where a neuron does not."""
 
 
+_UNABLE: Final = {
+    "tools": "takes no tools (its engine or chat template has no place for them)",
+    "response_format": "cannot keep to JSON (its engine has no such mode)",
+}
+"""Fields that some models cannot honour, and what is said then: an engine would just drop them."""
+
+
 class Filter(NamedTuple):
     """A named test, what to say of a candidate that fails it, and of a request with no other.
 
@@ -34,25 +41,29 @@ class Filter(NamedTuple):
 
 def supports(request: RoutingRequest, capability: ModelCapability) -> bool:
     """Tell whether a model can do what is asked; one that does not say is given a try."""
+    return _lacking(request, capability) is None
+
+
+def _lacking(request: RoutingRequest, capability: ModelCapability) -> str | None:
+    """Return the field of a request that asks for more than the model can do, or None."""
     workloads = capability.workloads
     if workloads and WORKLOAD_OF_OPERATION[request.operation] not in workloads:
-        return False
-    return request.workload_class is not WorkloadClass.VISION_CAPTION or capability.vision
+        return "model"
+    if request.workload_class is WorkloadClass.VISION_CAPTION and not capability.vision:
+        return "model"
+    if request.tools and capability.tools is False:
+        return "tools"
+    return "response_format" if request.json_schema and capability.json_schema is False else None
 
 
 def _keep_able(request: RoutingRequest, candidates: list[Candidate]) -> list[Candidate]:
-    workload = WORKLOAD_OF_OPERATION[request.operation]
-    vision = request.workload_class is WorkloadClass.VISION_CAPTION
-    kept = []
-    for candidate in candidates:
-        capability = candidate.replica.capability
-        able = not capability.workloads or workload in capability.workloads
-        if able and (capability.vision or not vision):
-            kept.append(candidate)
-    return kept
+    return [c for c in candidates if supports(request, c.replica.capability)]
 
 
 def _lacks(request: RoutingRequest, candidate: Candidate) -> str:
+    field = _lacking(request, candidate.replica.capability)
+    if field in _UNABLE:
+        return _UNABLE[field]
     able = ", ".join(candidate.replica.capability.workloads) or "nothing it told"
     return f"does {able}; asked for {_asked(request)}"
 
@@ -65,6 +76,14 @@ def _asked(request: RoutingRequest) -> str:
 def refuse_unsupported(request: RoutingRequest, model: ModelView) -> Refusal:
     """Say that the model cannot do this at all."""
     capability = model.replicas[0].capability if model.replicas else model.capability
+    field = _lacking(request, capability) if capability is not None else None
+    if field in _UNABLE:
+        return Refusal(
+            ErrorCode.INVALID_REQUEST_BODY,
+            f"{field}: model {model.config.id!r} {_UNABLE[field]}; leave `{field}` out, or use a "
+            "model that has it among its `capabilities` in /v1/models",
+            param=field,
+        )
     able = ", ".join(capability.workloads) if capability is not None else ""
     return Refusal(
         ErrorCode.INVALID_REQUEST_BODY,

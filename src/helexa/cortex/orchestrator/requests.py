@@ -22,6 +22,10 @@ class RoutingRequest(msgspec.Struct, frozen=True, gc=False):
     """Replicas that were tried for this request and failed."""
     prompt_tokens_min: int = 0
     """The prompt has at least this many tokens; an estimate that errs low."""
+    tools: bool = False
+    """The model may call tools: without them the answer would be another one."""
+    json_schema: bool = False
+    """The answer must be JSON."""
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):

@@ -66,7 +66,13 @@ def _route_as_usual(
     All filters but the one for seats depend on the snapshot alone, so their outcome is kept with
     it. None: look at everything, for there is something to refuse or to explain.
     """
-    key = (request.model, request.operation, request.workload_class)
+    key = (
+        request.model,
+        request.operation,
+        request.workload_class,
+        request.tools,
+        request.json_schema,
+    )
     usual = snapshot.memo.get(key)
     if usual is None:
         usual = _usual(request, snapshot)

@@ -85,6 +85,12 @@ def refused(message: str, code: ErrorCode = ErrorCode.INVALID_REQUEST_BODY) -> F
     return Failure(code, message, blames_engine=False)
 
 
+NO_FUNCTIONS: Final = refused(
+    "'functions' is not supported by this model; say it with 'tools'", ErrorCode.NOT_SUPPORTED
+)
+"""llama.cpp and vLLM would just drop OpenAI's older way to name tools."""
+
+
 def clamp_tokens(body: Body, context_tokens: int | None) -> None:
     """Leave exactly one bound on new tokens, `max_tokens`, never above the model's context.
 

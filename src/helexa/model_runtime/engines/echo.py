@@ -15,6 +15,7 @@ from helexa.model_runtime.interfaces import (
     AttachPlan,
     Failure,
     InboundCall,
+    Instruments,
     Launch,
     LaunchPlan,
     OptionSpec,
@@ -126,6 +127,7 @@ class Echo:
     spawns: ClassVar[bool] = True
     options: ClassVar[tuple[OptionSpec, ...]] = _OPTIONS
     binaries: ClassVar[tuple[str, ...]] = (_SERVER,)
+    instruments: ClassVar[Instruments | None] = None
 
     def problems(self, config: ModelConfig) -> list[str]:
         """Say all that is wrong with a config for this engine."""
@@ -172,6 +174,8 @@ class Echo:
             seats=options.integer("parallel") or SEATS_DEFAULT,
             memory_bytes=MEMORY_BYTES,
             embedding_dimensions=DIMENSIONS,
+            tools=False,
+            json_schema=False,
             resume=True,
             tokens_per_second=options.number("tokens_per_second") or None,
         )

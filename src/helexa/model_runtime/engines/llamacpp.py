@@ -12,6 +12,7 @@ import msgspec
 
 from helexa.model_runtime.engines.aggregate import AggregateTranslation
 from helexa.model_runtime.engines.body import (
+    NO_FUNCTIONS,
     Body,
     BodyError,
     clamp_tokens,
@@ -27,6 +28,7 @@ from helexa.model_runtime.interfaces import (
     AttachPlan,
     Failure,
     InboundCall,
+    Instruments,
     Launch,
     LaunchPlan,
     OptionSpec,
@@ -58,6 +60,7 @@ class LlamaCpp:
     spawns: ClassVar[bool] = True
     options: ClassVar[tuple[OptionSpec, ...]] = OPTIONS
     binaries: ClassVar[tuple[str, ...]] = (_LLAMA_SERVER, _PACKAGED)
+    instruments: ClassVar[Instruments | None] = Instruments("/metrics", "/props", "build_info")
 
     def problems(self, config: ModelConfig) -> list[str]:
         """Say all that is wrong with a config for this engine."""
@@ -106,8 +109,6 @@ class LlamaCpp:
     def capability(self, config: ModelConfig, weights: WeightsSummary | None) -> ModelCapability:
         """Return what the weights and options make possible."""
         settings = Settings(config, weights)
-        own_template = settings.options.text("chat_template") is None
-        template = weights.chat_template if own_template and weights is not None else ""
         generates = not settings.is_embedder
         workloads: tuple[Workload, ...] = ()
         if generates:
@@ -122,7 +123,7 @@ class LlamaCpp:
             embedding_dimensions=(
                 weights.embedding_dimensions if settings.embeds and weights is not None else None
             ),
-            tools=generates and "tools" in template,
+            tools=_takes_tools(settings, weights),
             json_schema=generates,
             resume=generates,
         )
@@ -140,6 +141,13 @@ class LlamaCpp:
             return _generation(inbound, body)
         except BodyError as error:
             return error.failure
+
+
+def _takes_tools(settings: Settings, weights: WeightsSummary | None) -> bool | None:
+    """Tell whether prompts will show tools: llama.cpp drops what a template has no place for."""
+    if settings.is_embedder or settings.options.text("chat_template") is not None:
+        return False  # none of the built-in templates knows tools
+    return None if weights is None else "tools" in weights.chat_template
 
 
 def standard_probe(config: ModelConfig, capability: ModelCapability) -> Probe:
@@ -168,7 +176,7 @@ def embeddings_call(inbound: InboundCall, body: Body) -> OutboundCall | Failure:
 
 def _generation(inbound: InboundCall, body: Body) -> OutboundCall | Failure:
     chat = inbound.operation is Operation.CHAT
-    problem = None if chat else _not_supported(body)
+    problem = (NO_FUNCTIONS if body.get("functions") else None) if chat else _not_supported(body)
     if problem is not None:
         return problem
     prefix = (trailing_assistant_text(body) or "") if chat else ""

@@ -18,6 +18,7 @@ from helexa.model_runtime.interfaces import (
     AttachPlan,
     Failure,
     InboundCall,
+    Instruments,
     Launch,
     LaunchPlan,
     OptionSpec,
@@ -82,9 +83,13 @@ _OPTIONS: Final = (
     OptionSpec(name="chat", kind="bool", default=True, text="The model answers chats."),
     OptionSpec(name="completions", kind="bool", default=True, text="It completes plain text."),
     OptionSpec(name="embeddings", kind="bool", default=False, text="It makes vectors."),
-    OptionSpec(name="tools", kind="bool", default=False, text="It calls tools."),
+    OptionSpec(name="tools", kind="bool", text="It calls tools (default: not known, so tried)."),
     OptionSpec(name="vision", kind="bool", default=False, text="It sees images."),
-    OptionSpec(name="json_schema", kind="bool", default=False, text="It keeps to JSON schemas."),
+    OptionSpec(
+        name="json_schema",
+        kind="bool",
+        text="It keeps to JSON schemas (default: not known, so tried).",
+    ),
     OptionSpec(
         name="ask_usage",
         kind="bool",
@@ -101,6 +106,7 @@ class OpenAi:
     spawns: ClassVar[bool] = False
     options: ClassVar[tuple[OptionSpec, ...]] = _OPTIONS
     binaries: ClassVar[tuple[str, ...]] = ()
+    instruments: ClassVar[Instruments | None] = None
 
     def problems(self, config: ModelConfig) -> list[str]:
         """Say all that is wrong with a config for this engine."""
@@ -152,9 +158,9 @@ class OpenAi:
             context_tokens=options.integer("context_tokens"),
             seats=options.integer("parallel") or SEATS_DEFAULT,
             embedding_dimensions=options.integer("embedding_dimensions"),
-            tools=options.flag("tools"),
+            tools=options.known_flag("tools"),
             vision=options.flag("vision"),
-            json_schema=options.flag("json_schema"),
+            json_schema=options.known_flag("json_schema"),
         )
 
     def probe(self, config: ModelConfig, capability: ModelCapability) -> Probe:

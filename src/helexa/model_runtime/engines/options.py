@@ -82,6 +82,11 @@ class Options:
         """Tell whether a switch is on."""
         return self._values[name] is True
 
+    def known_flag(self, name: str) -> bool | None:
+        """Tell whether a switch is on, or None where it is neither set nor has a default."""
+        value = self._values[name]
+        return None if value is None else value is True
+
 
 def _unknown(name: str, known: Mapping[str, OptionSpec]) -> str:
     shown = name[:64]

@@ -8,6 +8,7 @@ development mode, which opens remote calls, is never turned on.
 from typing import ClassVar, Final
 
 from helexa.model_runtime.engines.body import (
+    NO_FUNCTIONS,
     Body,
     BodyError,
     clamp_tokens,
@@ -21,6 +22,7 @@ from helexa.model_runtime.interfaces import (
     AttachPlan,
     Failure,
     InboundCall,
+    Instruments,
     Launch,
     LaunchPlan,
     OptionSpec,
@@ -145,6 +147,7 @@ class Vllm:
     spawns: ClassVar[bool] = True
     options: ClassVar[tuple[OptionSpec, ...]] = _OPTIONS
     binaries: ClassVar[tuple[str, ...]] = (_PYTHON,)
+    instruments: ClassVar[Instruments | None] = Instruments("/metrics", "/version", "version")
 
     def problems(self, config: ModelConfig) -> list[str]:
         """Say all that is wrong with a config for this engine."""
@@ -207,7 +210,7 @@ class Vllm:
             seats=options.integer("parallel") or SEATS_DEFAULT,
             memory_bytes=memory,
             embedding_dimensions=weights.embedding_dimensions if embeds and weights else None,
-            tools=not embeds and options.text("tool_parser") is not None,
+            tools=_takes_tools(options, embeds=embeds),
             json_schema=not embeds,
             resume=not embeds,
         )
@@ -227,8 +230,17 @@ class Vllm:
             return error.failure
 
 
-def _generation(inbound: InboundCall, body: Body) -> OutboundCall:
+def _takes_tools(options: Options, *, embeds: bool) -> bool | None:
+    if embeds:
+        return False
+    # Without a parser vLLM serves a function that is named, and itself refuses all else.
+    return True if options.text("tool_parser") is not None else None
+
+
+def _generation(inbound: InboundCall, body: Body) -> OutboundCall | Failure:
     chat = inbound.operation is Operation.CHAT
+    if chat and body.get("functions"):
+        return NO_FUNCTIONS
     # Without a bound vLLM takes what the prompt leaves; a bound of the whole context it refuses.
     if any(body.get(name) is not None for name in ("max_completion_tokens", "max_tokens")):
         clamp_tokens(body, inbound.capability.context_tokens)

@@ -46,6 +46,24 @@ class Fetched:
     sha256: str
 
 
+def counting(tell: Progress, downloaded: Callable[[int], None]) -> Progress:
+    """Return a `tell` that also tells `downloaded` how many bytes have come since the last time.
+
+    A download says first how much an earlier attempt has left; that does not come again.
+    """
+    known_bytes: int | None = None
+
+    def told(phase: str, done_bytes: int, total_bytes: int | None) -> None:
+        nonlocal known_bytes
+        if phase == "download":
+            if known_bytes is not None and done_bytes > known_bytes:
+                downloaded(done_bytes - known_bytes)
+            known_bytes = done_bytes
+        tell(phase, done_bytes, total_bytes)
+
+    return told
+
+
 async def from_hub(fetcher: HubFetcher, source: HubSource, job: Job) -> Fetched:
     """Download a file of a hub, continuing an earlier attempt at the same content."""
     found = await fetcher.find(source)

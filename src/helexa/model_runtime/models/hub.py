@@ -18,6 +18,7 @@ from helexa.model_runtime.models.transfer import Remote
 from helexa.model_runtime.models.worker import Stop, in_thread
 from helexa.util.backoff import Backoff
 from helexa.util.errors import AuthError, SourceError
+from helexa.util.regular_files import read_regular
 
 ENDPOINT: Final = "https://huggingface.co"
 _METADATA_TIMEOUT_S: Final = 15.0
@@ -95,15 +96,14 @@ class HubFetcher:
         if self._token_file is None:
             return ""
         try:
-            with self._token_file.open("rb") as file:
-                data = file.read(_TOKEN_BYTES_MAX + 1)
+            data = read_regular(self._token_file, _TOKEN_BYTES_MAX, follow=True)
         except OSError as error:
             raise AuthError(
                 f"the hub token file {self._token_file} cannot be read: {error.strerror}",
                 error_id="HX-0565",
             ) from error
         token = data.decode("ascii", "replace").strip()
-        if not 0 < len(token) <= _TOKEN_BYTES_MAX or not re.fullmatch(r"[!-~]+", token):
+        if not re.fullmatch(r"[!-~]+", token):
             raise AuthError(
                 f"the hub token file {self._token_file} does not hold one line of ASCII",
                 error_id="HX-0565",

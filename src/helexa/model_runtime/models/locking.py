@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from helexa.model_runtime.models.worker import Progress
+from helexa.util.regular_files import open_lock_file
 
 _LOOK_EVERY_S: Final = 0.1
 
@@ -53,7 +54,7 @@ class Flights:
 @asynccontextmanager
 async def file_lock(path: Path, progress: Progress) -> AsyncIterator[None]:
     """Hold a lock file alone. Raises OSError when it cannot be opened."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    handle = open_lock_file(path)
     try:
         while not _try_lock(handle):
             progress("waiting", 0, None)

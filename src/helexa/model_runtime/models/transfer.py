@@ -50,6 +50,7 @@ async def download(remote: Remote, part: PartFile, progress: Progress, backoff: 
         total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=SILENCE_TIMEOUT_S
     )
     failures = 0
+    progress("download", part.size_bytes, remote.size_bytes)
     async with aiohttp.ClientSession(
         timeout=timeout, trust_env=True, auto_decompress=False
     ) as session:

@@ -35,9 +35,9 @@ from helexa.util.errors import describe
 from helexa.util.logging import get
 from helexa.util.metrics import Metrics, NoMetrics
 from helexa.util.tasks import TaskScope
+from helexa.util.tunnel_metrics import TunnelMetrics
 
 STABLE_S: Final = 30.0
-RTT_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _HOPELESS: Final = frozenset({End.REFUSED, End.NODE_ID_TAKEN, End.VERSION})
 _HINTS: Final = {
     End.REFUSED: "compare the join token files of this neuron and of cortex, and their clocks",
@@ -101,6 +101,8 @@ class ControlClient:
         self._entropy = entropy
         self._nonce = nonce
         self._metrics = metrics if metrics is not None else NoMetrics()
+        self._tunnel_metrics = TunnelMetrics(self._metrics)
+        self._metrics.before_render(self.publish)
         self._lines = CommandLines(face, tasks)
         self._stop = asyncio.Event()
         self._link: Link | None = None
@@ -216,6 +218,7 @@ class ControlClient:
         assert isinstance(link, Link)
         self._link = link
         link.on_change = self._welcomed
+        link.on_pong = self._tunnel_metrics.round_trip
         if link.welcome is not None:
             self._welcomed()
         if self._stop.is_set():
@@ -276,27 +279,10 @@ class ControlClient:
         self.publish(link)
 
     def publish(self, link: Link | None = None) -> None:
-        """Add what went over the wire to the metrics; called before they are read."""
+        """Add what went over the wire to the metrics."""
         link = link if link is not None else self._link
-        if link is None:
-            return
-        counters = link.counters
-        for direction, byte_count, message_count in (
-            ("in", counters.bytes_in, counters.messages_in),
-            ("out", counters.bytes_out, counters.messages_out),
-        ):
-            self._metrics.counter(
-                "helexa_tunnel_bytes_total", "Bytes of tunnel messages", direction=direction
-            ).inc(byte_count)
-            self._metrics.counter(
-                "helexa_tunnel_messages_total", "Tunnel messages", direction=direction
-            ).inc(message_count)
-        counters.bytes_in = counters.bytes_out = 0
-        counters.messages_in = counters.messages_out = 0
-        if link.rtt_s is not None:
-            self._metrics.histogram(
-                "helexa_tunnel_rtt_seconds", "From a ping to its pong", RTT_S
-            ).observe(link.rtt_s)
+        if link is not None:
+            self._tunnel_metrics.take(link.traffic)
 
 
 def _handshake_reason(status: int, error: WSHandshakeError) -> str:

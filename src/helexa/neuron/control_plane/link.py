@@ -77,15 +77,6 @@ class End(StrEnum):
     """We left."""
 
 
-class LinkCounters:
-    """What went over the wire since it was last asked; plain numbers, added up by the owner."""
-
-    __slots__ = ("bytes_in", "bytes_out", "messages_in", "messages_out")
-
-    def __init__(self) -> None:
-        self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = 0
-
-
 class Link(WSListener):  # type: ignore[misc]  # picows is a compiled module
     """The listener of one connection."""
 
@@ -106,9 +97,10 @@ class Link(WSListener):  # type: ignore[misc]  # picows is a compiled module
         self.welcome: Welcome | None = None
         self.notice: ShutdownNotice | None = None
         self.rtt_s: float | None = None
-        self.counters = LinkCounters()
         self.on_change: Callable[[], None] = _nothing
         """Called when cortex has welcomed us."""
+        self.on_pong: Callable[[float], None] = _ignore
+        """Told the seconds from each ping to its pong."""
         self._face = face
         self._capabilities = capabilities
         self._lines = lines
@@ -118,6 +110,7 @@ class Link(WSListener):  # type: ignore[misc]  # picows is a compiled module
         self._log = log
         self._loop = loop
         self._tunnel = Tunnel(accept=accept, wake=self._wake, fault=self._handler_failed)
+        self.traffic = self._tunnel.traffic
         self._transport: Any = None
         self._writable = True
         self._flushing = False
@@ -162,7 +155,7 @@ class Link(WSListener):  # type: ignore[misc]  # picows is a compiled module
         elif kind == WSMsgType.PING:
             transport.send_pong(frame.get_payload_as_bytes())
         elif kind == WSMsgType.PONG:
-            self.rtt_s = self._pulse.ponged(self._clock.monotonic()) or self.rtt_s
+            self._take_pong()
         elif kind == WSMsgType.CLOSE:
             self._take_close(int(frame.get_close_code()), frame.get_close_message() or b"")
         else:
@@ -226,12 +219,16 @@ class Link(WSListener):  # type: ignore[misc]  # picows is a compiled module
         if self.welcome is None:
             self._break_off(End.PROTOCOL, "a tunnel message before the welcome")
             return
-        self.counters.bytes_in += len(message)
-        self.counters.messages_in += 1
         try:
             self._tunnel.receive(message)
         except TunnelError as error:
             self._break_off(End.PROTOCOL, str(error))
+
+    def _take_pong(self) -> None:
+        rtt_s = self._pulse.ponged(self._clock.monotonic())
+        if rtt_s is not None:
+            self.rtt_s = rtt_s
+            self.on_pong(rtt_s)
 
     def _take_text(self, frame: bytes) -> None:
         message = decode_from_cortex(frame)
@@ -334,13 +331,11 @@ class Link(WSListener):  # type: ignore[misc]  # picows is a compiled module
 
     def _flush(self) -> None:
         self._flushing = False
-        tunnel, transport, counters = self._tunnel, self._transport, self.counters
+        tunnel, transport = self._tunnel, self._transport
         while self._writable and self._end is None:
             message = tunnel.take(MESSAGE_BYTES)
             if not message:
                 return
-            counters.bytes_out += len(message)
-            counters.messages_out += 1
             transport.send(WSMsgType.BINARY, message)
 
     # ── the timer ─────────────────────────────────────────────────────────────────────────────
@@ -394,3 +389,7 @@ def _is_fault_frame(frame: bytes) -> bool:
 
 def _nothing() -> None:
     """Do nothing."""
+
+
+def _ignore(_: float) -> None:
+    """Nobody wants to know."""

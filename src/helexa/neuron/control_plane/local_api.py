@@ -1,11 +1,11 @@
-"""The neuron's own API for tools on its machine: `/health`, `/status`, `/metrics`. Read only.
+"""The neuron's own API for tools on its machine: `/health`, `/status`, `/version`, `/metrics`.
 
-It asks nobody for a key, so on loopback it answers only to loopback names: a web page that had its
-name point at 127.0.0.1 gets a 403 (DNS rebinding).
+Read only. It asks nobody for a key, so on loopback it answers only to loopback names: a web page
+that had its name point at 127.0.0.1 gets a 403 (DNS rebinding).
 """
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -20,19 +20,22 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from helexa.protocol.errors import ErrorCode, Refusal, envelope
 from helexa.protocol.neuron import NeuronHealth
+from helexa.protocol.version import VERSION
+from helexa.util.build import identity
 from helexa.util.errors import LimitError
 from helexa.util.metrics import CONTENT_TYPE
 
 CONNECTIONS_MAX: Final = 64
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]", ""})
 _JSON: Final = "application/json"
+_ROUTES: Final = "/health, /status, /version and /metrics"
 _encode: Final = msgspec.json.Encoder().encode
 
 
 def make_app(
     health: Callable[[], NeuronHealth],
     status: Callable[[], object],
-    metrics: Callable[[], bytes] | None,
+    metrics: Callable[[], Awaitable[bytes]] | None,
 ) -> Starlette:
     """Return the application; each callable is asked anew for each request.
 
@@ -49,9 +52,16 @@ def make_app(
 
     async def tell_metrics(_request: Request) -> Response:
         assert metrics is not None
-        return Response(metrics(), headers={"content-type": CONTENT_TYPE})
+        return Response(await metrics(), headers={"content-type": CONTENT_TYPE})
 
-    routes = [Route("/health", tell_health), Route("/status", tell_status)]
+    async def tell_version(_request: Request) -> Response:
+        return Response(_encode({**identity(), "protocol": VERSION}), media_type=_JSON)
+
+    routes = [
+        Route("/health", tell_health),
+        Route("/status", tell_status),
+        Route("/version", tell_version),
+    ]
     if metrics is not None:
         routes.append(Route("/metrics", tell_metrics))
     return Starlette(routes=routes, exception_handlers={HTTPException: _tell_error})
@@ -62,7 +72,7 @@ async def _tell_error(request: Request, error: Exception) -> Response:
     if error.status_code == 405:
         refusal = Refusal(ErrorCode.METHOD_NOT_ALLOWED, f"{request.url.path} is only for reading")
     else:
-        refusal = Refusal(ErrorCode.ROUTE_NOT_FOUND, "the routes are /health, /status and /metrics")
+        refusal = Refusal(ErrorCode.ROUTE_NOT_FOUND, f"the routes are {_ROUTES}")
     return Response(envelope(refusal), refusal.status, error.headers, _JSON)
 
 

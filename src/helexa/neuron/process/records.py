@@ -5,12 +5,14 @@ guard was killed too. One small file per engine, private, gone when the engine i
 """
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from helexa.neuron.process import table
+from helexa.util.regular_files import read_regular
 
 MARK_VARIABLE = "HELEXA_ENGINE"
 RECORD_BYTES_MAX = 4096
@@ -90,7 +92,8 @@ class RunRecords:
                 table.kill(pid)
             if record is not None and pids:
                 found.append(Orphan(record, pids))
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # a folder, say: it is in nobody's way
+                path.unlink()
         return found
 
     def _path(self, mark: str) -> Path:
@@ -98,8 +101,7 @@ class RunRecords:
 
     def _read(self, path: Path) -> RunRecord | None:
         try:
-            with path.open("rb") as file:
-                return msgspec.json.decode(file.read(RECORD_BYTES_MAX), type=RunRecord)
+            return msgspec.json.decode(read_regular(path, RECORD_BYTES_MAX), type=RunRecord)
         except (OSError, msgspec.MsgspecError, UnicodeError):
             return None
 

@@ -50,6 +50,16 @@ class CancelFetch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LookAtWeights:
+    """Read the header of weights that are here already. Answered by `WeightsSeen`, if they are."""
+
+    model_id: ModelId
+    source: str
+    engine: str
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartEngine:
     """Start the engine (or attach). Answered by `EngineSpawned` or `EngineFailed`."""
 
@@ -153,6 +163,7 @@ Command = (
     | SeatCommand
     | FetchWeights
     | CancelFetch
+    | LookAtWeights
     | Answer
     | ReportStatus
     | SaveConfigs

@@ -205,7 +205,19 @@ class Tick:
 
 
 AskedEvent = UpsertAsked | LoadAsked | UnloadAsked
-WeightsEvent = WeightsProgress | WeightsReady | WeightsFailed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsSeen:
+    """The weights of a model that is not loaded are here; what their header says."""
+
+    model_id: ModelId
+    source: str
+    summary: WeightsSummary | None
+    cause: str = ""
+
+
+WeightsEvent = WeightsProgress | WeightsReady | WeightsFailed | WeightsSeen
 EngineEvent = (
     EngineSpawned
     | EngineReady

@@ -1,6 +1,6 @@
 """How a model comes up: its weights are fetched, it is seen to fit, its engine is started. Pure."""
 
-from helexa.neuron.registry.commands import FetchWeights, StartEngine
+from helexa.neuron.registry.commands import FetchWeights, LookAtWeights, StartEngine
 from helexa.neuron.registry.ending import cancel_fetch, drain, fail, stop
 from helexa.neuron.registry.events import (
     NO_WEIGHTS,
@@ -8,10 +8,38 @@ from helexa.neuron.registry.events import (
     WeightsEvent,
     WeightsFailed,
     WeightsProgress,
+    WeightsSeen,
 )
 from helexa.neuron.registry.ground import Ground
 from helexa.neuron.registry.record import ModelRecord, Phase, Turn
 from helexa.protocol.lifecycle import ModelState
+
+
+def foresee(record: ModelRecord, turn: Turn, ground: Ground) -> None:
+    """Find out what a model at rest will be able to do, as far as its weights are here."""
+    record.capability = None
+    config = record.config
+    if config.source is None:
+        weights_seen(record, WeightsSeen(model_id=config.id, source="", summary=None), ground)
+        return
+    turn.add(
+        LookAtWeights(
+            model_id=config.id, source=config.source, engine=config.engine, cause=turn.cause
+        )
+    )
+
+
+def weights_seen(record: ModelRecord, event: WeightsSeen, ground: Ground) -> bool:
+    """Take what a header says of a model that is still at rest; True if that is news."""
+    config = record.config
+    at_rest = record.state is ModelState.UNLOADED and record.phase is Phase.IDLE
+    if not at_rest or record.capability is not None or event.source != (config.source or ""):
+        return False
+    try:
+        record.capability = ground.engine(config).capability(config, event.summary)
+    except Exception:  # noqa: BLE001  # odd weights or options: a load will say what is wrong
+        return False
+    return True
 
 
 def begin_load(record: ModelRecord, turn: Turn, ground: Ground) -> None:
@@ -105,6 +133,10 @@ def start(record: ModelRecord, turn: Turn, ground: Ground) -> None:
 
 def on_weights(record: ModelRecord, event: WeightsEvent, turn: Turn, ground: Ground) -> None:
     """Apply news of the fetch in flight; news of an earlier one are ignored."""
+    if isinstance(event, WeightsSeen):
+        if weights_seen(record, event, ground):
+            turn.report(record)
+        return
     if event.attempt != record.fetch_attempt:
         return
     if isinstance(event, WeightsProgress):

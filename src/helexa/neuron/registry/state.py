@@ -19,14 +19,18 @@ from helexa.neuron.registry.events import (
     Tick,
     UnloadAsked,
     UpsertAsked,
-    WeightsFailed,
-    WeightsProgress,
-    WeightsReady,
+    WeightsEvent,
 )
 from helexa.neuron.registry.health import HealthLog
 from helexa.neuron.registry.life import on_engine, on_tick, unload
 from helexa.neuron.registry.limits import Limits
-from helexa.neuron.registry.loading import begin_load, fetch, on_weights, restart_loading
+from helexa.neuron.registry.loading import (
+    begin_load,
+    fetch,
+    foresee,
+    on_weights,
+    restart_loading,
+)
 from helexa.neuron.registry.memory import shortage
 from helexa.neuron.registry.policy import Policy, Violation
 from helexa.neuron.registry.record import ModelRecord, Phase, Turn
@@ -122,7 +126,7 @@ class RegistryState:
         if isinstance(event, UpsertAsked | LoadAsked | UnloadAsked):
             self._asked(event, turn)
         elif isinstance(event, Restored):
-            self._restore(event.configs)
+            self._restore(event.configs, turn)
         elif isinstance(event, CloseAsked):
             self._close(event.drain_s, turn)
         elif isinstance(event, Tick):
@@ -134,7 +138,7 @@ class RegistryState:
             record = self._records.get(event.model_id)  # type: ignore[assignment]
             if record is not None:
                 turn.cause = event.cause or record.cause
-                if isinstance(event, WeightsProgress | WeightsReady | WeightsFailed):
+                if isinstance(event, WeightsEvent):
                     on_weights(record, event, turn, self)
                 else:
                     on_engine(record, event, turn, self)
@@ -195,6 +199,7 @@ class RegistryState:
             record = ModelRecord(config=config, about=config, cause=turn.cause)
             self._records[config.id] = record
             self._unsaved = True
+            foresee(record, turn, self)
             turn.report(record)
             return (True, "", "")
         record.forgetting = False
@@ -203,6 +208,8 @@ class RegistryState:
         record.config = config
         if record.state is ModelState.UNLOADED:
             record.about = config
+            if record.phase is Phase.IDLE:
+                foresee(record, turn, self)
         self._unsaved = True
         turn.report(record)
         return (
@@ -211,11 +218,13 @@ class RegistryState:
             "",
         )
 
-    def _restore(self, configs: tuple[ModelConfig, ...]) -> None:
+    def _restore(self, configs: tuple[ModelConfig, ...], turn: Turn) -> None:
         for config in configs[: self.limits.models_max]:
             # Known again, not loaded; a config that the policy forbids by now stays visible and
             # is refused when it is asked to run.
-            self._records.setdefault(config.id, ModelRecord(config=config, about=config))
+            record = self._records.setdefault(config.id, ModelRecord(config=config, about=config))
+            if self._policy.violation(config) is None:
+                foresee(record, turn, self)
 
     # ── load ──────────────────────────────────────────────────────────────────────────────────
 

@@ -18,6 +18,13 @@ class ModelMetrics:
         self._metrics = metrics
         self._began_s: dict[ModelId, float] = {}
         self._failed: set[ModelId] = set()
+        self._downloads = metrics.counter(
+            "helexa_download_bytes_total", "Bytes of weights that were downloaded"
+        )
+
+    def downloaded(self, byte_count: int) -> None:
+        """Count bytes of weights that have come."""
+        self._downloads.inc(byte_count)
 
     def told(self, status: ModelStatus, now: float) -> None:
         """Take one report."""

@@ -107,6 +107,14 @@ class NeuronFace:
             metrics.gauge(
                 "helexa_neuron_model_up", "1 while the model is loaded", model=model_id
             ).set(float(is_up))
+        metrics.gauge(
+            "helexa_neuron_info",
+            "Always 1",
+            neuron=self.descriptor.id,
+            version=self.descriptor.software_version,
+            os=self.hardware.os,
+            arch=self.hardware.arch,
+        ).set(1)
         load = self.load()
         metrics.gauge(
             "helexa_neuron_memory_available_bytes", "Memory of the machine that is free"

@@ -16,6 +16,7 @@ import msgspec
 from helexa.cache.json_store import JsonStore
 from helexa.protocol.model import ModelConfig
 from helexa.util.errors import ConfigError, HelexaError, LimitError
+from helexa.util.regular_files import open_lock_file
 
 FOLDER: Final = "neuron"
 _LOCK: Final = "lock"
@@ -50,10 +51,10 @@ class StateFolder:
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.path.chmod(0o700)
-            lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = open_lock_file(self.path / _LOCK)
         except OSError as error:
             raise ConfigError(
-                f"the state folder {self.path} cannot be used: {error.strerror}",
+                f"the state folder {self.path} cannot be used: {error.strerror}: {error.filename}",
                 error_id="HX-2401",
                 hint="choose another one with --state-dir",
             ) from error

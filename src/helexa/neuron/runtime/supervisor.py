@@ -19,6 +19,7 @@ from helexa.neuron.registry.commands import (
     Command,
     DrainSeats,
     FetchWeights,
+    LookAtWeights,
     OpenSeats,
     ProbeEngine,
     ReportStatus,
@@ -43,7 +44,7 @@ from helexa.neuron.registry.limits import Limits
 from helexa.neuron.registry.policy import Policy
 from helexa.neuron.registry.state import RegistryState
 from helexa.neuron.runtime.supervisor_launch import Launcher
-from helexa.neuron.runtime.supervisor_ports import Outfit, World
+from helexa.neuron.runtime.supervisor_ports import MemoryMeter, Outfit, World
 from helexa.neuron.runtime.supervisor_work import EngineWork
 from helexa.protocol.control import (
     LoadModel,
@@ -150,6 +151,13 @@ class Supervisor:
             return self._work.log_tail(running.attempt)
         return self._state.log_tail(model_id)
 
+    def engines(self) -> list[tuple[RunningModel, MemoryMeter | None]]:
+        """Return every engine that serves, and what measures its memory where it runs here."""
+        found = (self._state.running(status.model_id) for status in self.statuses())
+        return [
+            (model, self._work.memory_meter(model.attempt)) for model in found if model is not None
+        ]
+
     # ── for the executor (runtime.ports.ModelAccess) ──────────────────────────────────────────
 
     def running(self, model_id: str) -> RunningModel | None:
@@ -202,10 +210,18 @@ class Supervisor:
 
     def _do_work(
         self,
-        command: FetchWeights | CancelFetch | StartEngine | ProbeEngine | CheckEngine | StopEngine,
+        command: FetchWeights
+        | CancelFetch
+        | LookAtWeights
+        | StartEngine
+        | ProbeEngine
+        | CheckEngine
+        | StopEngine,
     ) -> None:
         if isinstance(command, FetchWeights):
             self._work.fetch(command)
+        elif isinstance(command, LookAtWeights):
+            self._work.look(command)
         elif isinstance(command, CancelFetch):
             self._work.cancel_fetch(command.attempt)
         elif isinstance(command, StartEngine):

@@ -11,6 +11,7 @@ from helexa.model_runtime.interfaces import AttachPlan, EngineDescription, Launc
 from helexa.neuron.registry.commands import StartEngine
 from helexa.neuron.runtime.supervisor_ports import EngineSpawner, Outfit, Ports, RunningProcess
 from helexa.util.errors import ConfigError
+from helexa.util.regular_files import read_regular
 
 KEY_BYTES_MAX: Final = 4096
 
@@ -146,14 +147,13 @@ def attach_headers(plan: AttachPlan, outfit: Outfit) -> dict[str, str]:
 def read_key(path: Path) -> str:
     """Return the stripped text of a key file; raises ConfigError where it holds no usable key."""
     try:
-        with path.open("rb") as file:
-            data = file.read(KEY_BYTES_MAX + 1)
+        data = read_regular(path, KEY_BYTES_MAX, follow=True)
     except OSError as error:
         raise ConfigError(
             f"cannot read the key file {path}: {error.strerror}", error_id="HX-2312"
         ) from error
     key = data.decode("ascii", "replace").strip()
-    if not key or len(data) > KEY_BYTES_MAX or not key.isprintable() or not key.isascii():
+    if not key or not key.isprintable() or not key.isascii():
         raise ConfigError(
             f"key file {path} holds no key: one line of printable ASCII is allowed",
             error_id="HX-2313",

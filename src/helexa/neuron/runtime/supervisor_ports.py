@@ -21,6 +21,9 @@ SaveConfigs = Callable[[tuple[ModelConfig, ...]], None]
 OnStatus = Callable[[ModelStatus], None]
 """Told each change of a model, on the event loop; must not raise."""
 
+MemoryMeter = Callable[[], int | None]
+"""Measures the memory that an engine's processes hold, in bytes. May block."""
+
 
 class FoundWeights(Protocol):
     """Weights that lie on this machine."""
@@ -43,6 +46,10 @@ class WeightsStore(Protocol):
         self, source: str, progress: Progress, *, folder_allowed: bool = False
     ) -> FoundWeights:
         """Return the weights, fetched first where need be; raises HelexaError or OSError."""
+        ...
+
+    async def held(self, source: str, *, folder_allowed: bool = False) -> FoundWeights | None:
+        """Return the weights if they are here and known to be right, else None; fetch nothing."""
         ...
 
 

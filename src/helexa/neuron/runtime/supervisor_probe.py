@@ -2,17 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
 from typing import Final
 
 import aiohttp
 
 from helexa.model_runtime.interfaces import Probe
 from helexa.neuron.registry.commands import RunningModel
+from helexa.neuron.runtime.engine_asking import ANSWER_BYTES_MAX, ASKING_ERRORS, EngineAsker
 from helexa.util.backoff import Backoff
 from helexa.util.clock import Clock
 
-BODY_BYTES_MAX: Final = 64 << 10
 HEALTH_S_MAX: Final = 5.0
 _POLL: Final = Backoff(initial_s=0.05, ceiling_s=1.0)
 _NOT_YET: Final = frozenset({425, 429, 503})
@@ -24,17 +23,15 @@ class ProbeFailedError(Exception):
 
 
 class Prober:
-    """Asks engines whether they serve. Redirects are not followed, cookies not kept."""
+    """Asks engines whether they serve."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._session: aiohttp.ClientSession | None = None
+        self._asker = EngineAsker()
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._asker.close()
 
     async def ready(self, model: RunningModel, probe: Probe, limit_s: float) -> None:
         """Return when health and canary have passed; raises ProbeFailedError after `limit_s`."""
@@ -71,8 +68,8 @@ class Prober:
         if probe.health_path is None:
             return None
         try:
-            status, _ = await self._ask("GET", model, probe.health_path, None, limit_s)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            status, _ = await self._asker.ask("GET", model, probe.health_path, None, limit_s)
+        except ASKING_ERRORS as error:
             return f"GET {probe.health_path}: {_text(error)}"
         if status in probe.health_statuses:
             return None
@@ -80,8 +77,8 @@ class Prober:
 
     async def _answers(self, model: RunningModel, limit_s: float) -> str | None:
         try:
-            await self._ask("GET", model, "/", None, limit_s)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            await self._asker.ask("GET", model, "/", None, limit_s)
+        except ASKING_ERRORS as error:
             return _text(error)
         return None
 
@@ -90,7 +87,7 @@ class Prober:
         if probe.canary_path is None:
             return None
         try:
-            status, body = await self._ask(
+            status, body = await self._asker.ask(
                 "POST", model, probe.canary_path, probe.canary_body, limit_s
             )
         except (aiohttp.ClientConnectionError, TimeoutError, OSError) as error:
@@ -106,35 +103,6 @@ class Prober:
             raise ProbeFailedError("canary answered 200 without a result in it")
         return None
 
-    async def _ask(
-        self, method: str, model: RunningModel, path: str, body: bytes | None, limit_s: float
-    ) -> tuple[int, bytes]:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                cookie_jar=aiohttp.DummyCookieJar(),
-                connector=aiohttp.TCPConnector(force_close=True),
-                auto_decompress=False,
-                timeout=aiohttp.ClientTimeout(total=None),
-            )
-        headers: Mapping[str, str] = {"content-type": "application/json", **model.headers}
-        async with (
-            asyncio.timeout(limit_s),
-            self._session.request(
-                method, model.endpoint + path, data=body, headers=headers, allow_redirects=False
-            ) as response,
-        ):
-            return response.status, await _read(response.content)
-
-
-async def _read(content: aiohttp.StreamReader) -> bytes:
-    body = b""
-    while len(body) < BODY_BYTES_MAX:
-        data = await content.read(BODY_BYTES_MAX - len(body))
-        if not data:
-            break
-        body += data
-    return body
-
 
 def _is_answer(body: bytes) -> bool:
     """Tell whether a canary's body is a result: a JSON object without an error in it."""
@@ -142,7 +110,7 @@ def _is_answer(body: bytes) -> bool:
         answer = json.loads(body)
     except (ValueError, RecursionError):
         # Only a prefix was read; a body so large is no error message.
-        return len(body) >= BODY_BYTES_MAX
+        return len(body) >= ANSWER_BYTES_MAX
     return isinstance(answer, dict) and "error" not in answer and bool(answer)
 
 

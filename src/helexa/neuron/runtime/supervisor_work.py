@@ -12,6 +12,7 @@ from helexa.model_runtime.interfaces import EngineDescription
 from helexa.neuron.registry.commands import (
     CheckEngine,
     FetchWeights,
+    LookAtWeights,
     ProbeEngine,
     RunningModel,
     StartEngine,
@@ -29,10 +30,11 @@ from helexa.neuron.registry.events import (
     WeightsFailed,
     WeightsProgress,
     WeightsReady,
+    WeightsSeen,
 )
 from helexa.neuron.registry.policy import Policy
 from helexa.neuron.runtime.supervisor_launch import Launcher, Started
-from helexa.neuron.runtime.supervisor_ports import Outfit, World
+from helexa.neuron.runtime.supervisor_ports import MemoryMeter, Outfit, World
 from helexa.neuron.runtime.supervisor_probe import ProbeFailedError, Prober
 from helexa.protocol.ids import ModelId
 from helexa.util import logging
@@ -95,11 +97,19 @@ class EngineWork:
         self._prober = Prober(world.clock)
         self._fetches: dict[int, asyncio.Task[Any]] = {}
         self._engines: dict[int, _Engine] = {}
+        self._looking = asyncio.Lock()
 
     def log_tail(self, attempt: int) -> tuple[str, ...]:
         """Return the last lines of an engine that still runs."""
         engine = self._engines.get(attempt)
         return engine.log_tail if engine is not None else ()
+
+    def memory_meter(self, attempt: int) -> MemoryMeter | None:
+        """Return what measures an engine's memory; None where no process of ours runs."""
+        engine = self._engines.get(attempt)
+        if engine is None or engine.started is None or engine.started.process is None:
+            return None
+        return engine.started.process.memory_bytes
 
     async def close(self) -> None:
         """Kill every engine that is left and close the connections."""
@@ -158,6 +168,30 @@ class EngineWork:
             return
         weights = FetchedWeights(str(found.path), found.summary)
         self._post(WeightsReady(model_id=model_id, attempt=attempt, weights=weights, cause=cause))
+
+    def look(self, command: LookAtWeights) -> None:
+        """Begin to read a header; one at a time, since nothing waits for it."""
+        self._scope.start(self._look(command), f"look {command.model_id}")
+
+    async def _look(self, command: LookAtWeights) -> None:
+        async with self._looking:
+            try:
+                found = await self._store.held(
+                    command.source,
+                    folder_allowed=command.engine in self._outfit.folder_engines,
+                )
+            except Exception as error:  # noqa: BLE001  # a load will find the fault and tell it
+                _log.debug("weights not looked at", source=command.source, error=describe(error))
+                return
+        if found is not None:
+            self._post(
+                WeightsSeen(
+                    model_id=command.model_id,
+                    source=command.source,
+                    summary=found.summary,
+                    cause=command.cause,
+                )
+            )
 
     # ── engines ───────────────────────────────────────────────────────────────────────────────
 

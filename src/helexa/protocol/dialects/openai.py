@@ -73,6 +73,9 @@ class _Chat(_Sampling):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     tools: Annotated[list[dict[str, Raw]], Meta(max_length=128)] | None = None
+    tool_choice: str | dict[str, Raw] | None = None
+    functions: Annotated[list[dict[str, Raw]], Meta(max_length=128)] | None = None
+    function_call: str | dict[str, Raw] | None = None
     response_format: dict[str, Raw] | None = None
 
 
@@ -118,6 +121,10 @@ class RequestHead(Struct, frozen=True, gc=False):
     """The last message is the assistant's: the answer continues it."""
     prompt_tokens_min: int = 0
     """The prompt has at least this many tokens; errs low, and 0 where that cannot be told."""
+    tools: bool = False
+    """The model may call tools, by `tools` or the older `functions`."""
+    json_schema: bool = False
+    """The answer must be JSON, of a given schema or of any."""
 
 
 def read(operation: Operation, body: bytes) -> RequestHead | Refusal:
@@ -175,7 +182,21 @@ def _chat_head(chat: _Chat) -> RequestHead | Refusal:
         vision,
         chat.messages[-1].role == "assistant",
         characters // CHARACTERS_PER_TOKEN_MAX,
+        _asks_for_tools(chat),
+        schema is not None and _asks_for_json(schema),
     )
+
+
+def _asks_for_tools(chat: _Chat) -> bool:
+    # Who says "none" wants no calls: a model without tools does just that.
+    if chat.tools and chat.tool_choice != "none":
+        return True
+    return bool(chat.functions) and chat.function_call != "none"
+
+
+def _asks_for_json(response_format: dict[str, Raw]) -> bool:
+    kind = response_format.get("type")
+    return kind is not None and msgspec.json.decode(kind) in ("json_object", "json_schema")
 
 
 def _completion_head(completion: _Completion) -> RequestHead | Refusal:
