@@ -23,7 +23,8 @@ def test_every_setting_has_a_sentence_and_a_variable_of_its_own(role: type[BaseM
 def test_every_time_and_size_says_its_unit_in_its_name(role: type[BaseModel]) -> None:
     for setting in settings_of(role):
         if type_text(setting) == "number":
-            assert setting.path[-1].endswith(("_s", "_s_max")), setting.name
+            # A share of something has no unit.
+            assert setting.path[-1].endswith(("_s", "_s_max", "_utilisation")), setting.name
 
 
 def test_shapes_are_told_apart() -> None:

@@ -12,13 +12,14 @@ from helexa.cortex.gateway.edge.exchange import Exchange
 from helexa.cortex.gateway.edge.head import Head
 from helexa.cortex.gateway.metering import Record
 from helexa.cortex.gateway.pipeline import Pipeline, Seams
+from helexa.cortex.gateway.rate_limit import UNLIMITED
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, ModelView, NeuronView, Replica
 from helexa.protocol.errors import ErrorCode
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.inference import OpenHead, Reset, ResponseHead, Trailer, Usage
 from helexa.protocol.model import ModelCapability
 from helexa.protocol.neuron import NeuronDescriptor, NeuronHealth, NeuronLoad
-from helexa.protocol.ports import Authenticator
+from helexa.protocol.ports import Authenticator, RateLimiter
 from helexa.protocol.tunnel import Stream, StreamHandler, Tunnel
 from helexa.protocol.workload import Operation
 from tests.fakes.fleet import CHAT, capabilities, model
@@ -192,7 +193,12 @@ class FakeNeuron:
 class World:
     """A pipeline, its neurons and its callers."""
 
-    def __init__(self, *names: str, authenticator: Authenticator | None = None) -> None:
+    def __init__(
+        self,
+        *names: str,
+        authenticator: Authenticator | None = None,
+        limiter: RateLimiter = UNLIMITED,
+    ) -> None:
         self.now_s = 1000.0
         self.settings = Settings()
         self.neurons = {NeuronId(name): FakeNeuron(name) for name in names}
@@ -207,6 +213,7 @@ class World:
             now=lambda: self.now_s,
             record=self.records.append,
             retried=lambda replica, code: self.retries.append((replica.neuron_id, code)),
+            limiter=limiter,
         )
         self.pipeline = Pipeline(seams, authenticator or OpenDoor(), self.settings)
 

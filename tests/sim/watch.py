@@ -142,7 +142,7 @@ class Watch:
             return
         up = [key for key, told in self.told.items() if told.models.get(model_id) in _UP]
         asked[model_id] += 1
-        if len(up) + asked[model_id] > desired.replicas_min:
+        if len(up) + asked[model_id] > desired.replicas:
             self.fail("no more replicas than desired", f"{model_id} is up on {up} already")
 
     def _check_booking(

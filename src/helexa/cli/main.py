@@ -13,9 +13,12 @@ from helexa.config.problems import did_you_mean
 _COMMANDS: Final = {
     "up": ("helexa.cli.up", "Start everything on this machine and serve a first model."),
     "cortex": ("helexa.cli.roles", "Run a cortex: the gateway and the control plane."),
-    "neuron": ("helexa.cli.roles", "Run a neuron: the models of this machine."),
+    "neuron": ("helexa.cli.roles", "Run a neuron here; or drain and cordon one."),
     "status": ("helexa.cli.status", "Show health, neurons, models and what to do next."),
     "models": ("helexa.cli.models", "List models and where they run."),
+    "neurons": ("helexa.cli.neurons", "List neurons: what they hold and how busy they are."),
+    "inspect": ("helexa.cli.inspection", "Show everything about one neuron or model."),
+    "explain": ("helexa.cli.explain", "Tell why a request went where it went."),
     "pull": ("helexa.cli.pull", "Download a model's weights."),
     "chat": ("helexa.cli.chat", "Talk to a model, here or at any OpenAI-compatible server."),
     "config": ("helexa.cli.settings", "Check, show and explain settings."),

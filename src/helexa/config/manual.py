@@ -94,7 +94,8 @@ def _table(settings: list[Setting], *, variables: bool = True) -> str:
     head = ["setting", "type", "default", "what it is"] + (["variable"] if variables else [])
     rows = [head, ["---"] * len(head)]
     for setting in settings:
-        row = [f"`{setting.path[-1]}`", type_text(setting), _default(setting), setting.text]
+        name = setting.path[-1] if variables else setting.name
+        row = [f"`{name}`", type_text(setting), _default(setting), setting.text]
         rows.append([*row, f"`{variable_name(setting)}`"] if variables else row)
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 

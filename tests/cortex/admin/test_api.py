@@ -8,8 +8,12 @@ from starlette.testclient import TestClient
 
 from helexa.cortex.admin.api import AdminFacts, JoinInfo, admin_app
 from helexa.cortex.mesh import MeshView
+from helexa.cortex.orchestrator.events import NeuronMarked
 from helexa.cortex.orchestrator.snapshot import EMPTY, FleetSnapshot
+from helexa.protocol.ids import NeuronId
+from tests.fakes.control_plane import recording_logger
 from tests.fakes.fleet import fleet, joined, model, register, status
+from tests.fakes.remembered_requests import retried
 
 
 def snapshot() -> FleetSnapshot:
@@ -21,8 +25,11 @@ def snapshot() -> FleetSnapshot:
 def client(**changes: Any) -> TestClient:
     facts: dict[str, Any] = {
         "snapshot": snapshot,
+        "report": lambda _event: None,
+        "logger": recording_logger([]),
         "monotonic": lambda: 100.0,
         "in_flight": lambda _replica: 2,
+        "decided": lambda _request_id: None,
         "requests": lambda: {"in_flight": 2, "held": 1},
         "draining": lambda: False,
         "metrics": lambda: b"helexa_x 1\n",
@@ -57,6 +64,33 @@ def test_a_draining_cortex_says_so() -> None:
 def test_models_and_neurons_have_their_own_routes() -> None:
     assert client().get("/api/v1/models").json()["models"][1]["aliases"] == ["mm"]
     assert client().get("/api/v1/neurons").json()["neurons"][0]["state"] == "connected"
+
+
+def test_one_neuron_and_one_model_are_told_in_full() -> None:
+    assert client().get("/api/v1/neurons/n1").json()["models"]["m"]["state"] == "loaded"
+    assert client().get("/api/v1/models/mm").json()["instances"]["n1"]["state"] == "loaded"
+    for path, code in (("/neurons/n2", "not_found"), ("/models/a/b", "model_not_found")):
+        answer = client().get(f"/api/v1{path}")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, code)
+
+
+def test_a_request_is_explained_or_said_to_be_forgotten() -> None:
+    told = client(decided=lambda name: retried() if name == "req-1" else None)
+    assert told.get("/api/v1/requests/req-1").json()["attempts"] == 2
+    answer = told.get("/api/v1/requests/other")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+    assert "2048" in answer.json()["error"]["message"]
+
+
+def test_a_neuron_is_marked_by_a_post_and_by_nothing_else() -> None:
+    reported: list[Any] = []
+    admin = client(report=reported.append)
+    answer = admin.post("/api/v1/neurons/n1/drain", json={"cause": "disk change"})
+    assert answer.json() == {"id": "n1", "cordoned": True, "draining": True}
+    assert reported == [NeuronMarked(NeuronId("n1"), True, True, "disk change")]
+    assert admin.get("/api/v1/neurons/n1/drain").status_code == 405
+    assert admin.post("/api/v1/neurons/n2/cordon", json={}).status_code == 404
+    assert len(reported) == 1
 
 
 def test_a_route_is_explained() -> None:
@@ -111,7 +145,7 @@ def test_health_lists_what_is_impaired() -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
-def test_nothing_can_be_changed(method: str) -> None:
+def test_what_is_read_cannot_be_written(method: str) -> None:
     for path in ("/api/v1/status", "/api/v1/models", "/api/v1/join", "/health"):
         answer = client().request(method, path)
         assert answer.status_code == 405

@@ -118,6 +118,21 @@ def test_without_a_neuron_the_caller_is_told_to_come_back() -> None:
     assert len(world.job().body) > 0
 
 
+def test_a_stream_that_waits_for_its_model_says_how_far_the_load_is() -> None:
+    """The wait costs no more than the load: the new snapshot alone sends the request."""
+    world = World("n1")
+    loading = snapshot_of(loading=True)
+    view = replace(loading.models["m"], progress=0.5, ready_at_s=world.pipeline.now() + 10.0)
+    world.snapshot = replace(loading, models={"m": view})
+    _, caller = world.ask(stream=True)
+    world.later(world.settings.commit_after_s + 0.1)
+    assert b": m is loading: 50 %, about 8 s left" in caller.body
+    assert world.pipeline.waiting() == {"m": 1}
+    world.publish(snapshot_of("n1"))
+    assert world.pipeline.waiting() == {}
+    assert world.pipeline.inflight.by_model() == {"m": 1}
+
+
 def test_a_request_for_a_loading_model_waits_and_is_served_when_it_is_there() -> None:
     world = World("n1")
     world.snapshot = snapshot_of(loading=True)
@@ -125,7 +140,10 @@ def test_a_request_for_a_loading_model_waits_and_is_served_when_it_is_there() ->
     assert world.reports == [ModelWanted("m", cause="req-1")]
     assert (world.pipeline.held, caller.text) == (1, "")
     world.later(2.5)
-    assert (caller.status, caller.body) == (200, b": keep-alive\n\n")
+    assert (caller.status, caller.body) == (
+        200,
+        b": m is loading: no neuron is connected\n\n",
+    )
     world.publish(snapshot_of("n1"))
     assert world.pipeline.held == 0
     world.job().begin()

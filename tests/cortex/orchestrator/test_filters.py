@@ -32,7 +32,7 @@ def request(**fields: object) -> RoutingRequest:
 
 def test_lasting_reasons_come_before_passing_ones() -> None:
     assert [each.name for each in FILTERS] == [
-        "capability", "context", "untried", "health", "seats",
+        "capability", "context", "untried", "cordon", "health", "seats",
     ]  # fmt: skip
 
 
@@ -43,6 +43,7 @@ def test_lasting_reasons_come_before_passing_ones() -> None:
         ("capability", request(tools=True), candidate(msgspec.structs.replace(CHAT, tools=False))),
         ("context", request(prompt_tokens_min=5000), candidate()),
         ("untried", request(excluded=(candidate().replica,)), candidate()),
+        ("cordon", request(), candidate(cordoned=True)),
         ("health", request(), candidate(healthy=False)),
         ("health", request(), candidate(suspect=True)),
         ("seats", request(), candidate(in_flight=1000)),

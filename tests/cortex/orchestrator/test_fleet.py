@@ -29,8 +29,10 @@ from helexa.cortex.orchestrator.events import (
 from helexa.cortex.orchestrator.fleet import FleetState
 from helexa.cortex.orchestrator.liveness import CLOSE_LOST, CLOSE_REPLACED, NeuronState
 from helexa.cortex.orchestrator.neurons import ABSENT_MAX, MODELS_PER_NEURON_MAX
-from helexa.cortex.orchestrator.policy import DEMAND_S, SHUNNED_S, FleetPolicy
+from helexa.cortex.orchestrator.policy import SHUNNED_S
 from helexa.cortex.orchestrator.provisioner import reconcile
+from helexa.cortex.orchestrator.rules import ModelRules
+from helexa.cortex.orchestrator.sizing import DEMAND_S
 from helexa.protocol.control import LoadModel, ProvisioningResponse, UpsertModelConfig
 from helexa.protocol.ids import CommandId, ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
@@ -38,6 +40,7 @@ from helexa.protocol.neuron import NeuronHealth, NeuronLoad
 from tests.fakes.fleet import CHAT, fleet, joined, model, register, status
 
 N1, M = NeuronId("n1"), ModelId("m")
+ON_DEMAND = ModelRules(min_replicas=0)
 
 
 def acts(state: FleetState, event: Event, now: float) -> list[Command]:
@@ -323,13 +326,13 @@ def test_new_hardware_or_engines_lift_refusals() -> None:
 
 
 def test_without_preload_a_model_is_loaded_when_it_is_asked_for() -> None:
-    state = fleet(model(), policy=FleetPolicy(preload=False))
+    state = fleet(model(), rules=ON_DEMAND)
     state.apply([joined(1, register("n1"))], 0.0)
     assert decide(state, 0.0) == []
     assert state.snapshot(0.0).models["m"].loadable
     state.apply([ModelWanted(M, "request-1")], 1.0)
     (upsert,) = decide(state, 1.0)
-    assert upsert.cause == "config"
+    assert upsert.cause == "request-1"
 
 
 def test_a_model_that_only_a_neuron_knows_is_loaded_on_demand() -> None:
@@ -343,12 +346,12 @@ def test_a_model_that_only_a_neuron_knows_is_loaded_on_demand() -> None:
 
 
 def test_a_demand_that_nothing_comes_of_is_given_up() -> None:
-    state = fleet(model(), policy=FleetPolicy(preload=False))
+    state = fleet(model(), rules=ON_DEMAND)
     state.snapshot(0.0)
     state.apply([ModelWanted(M, "request-1")], 0.0)
-    assert M in state.snapshot(0.0).desired
+    assert state.snapshot(0.0).desired[M].replicas == 1
     state.apply([Tick()], DEMAND_S)
-    assert M not in state.snapshot(DEMAND_S).desired
+    assert state.snapshot(DEMAND_S).desired[M].replicas == 0
 
 
 def test_models_nobody_knows_cannot_be_wanted() -> None:
@@ -359,10 +362,11 @@ def test_models_nobody_knows_cannot_be_wanted() -> None:
 
 def test_desired_models_are_replaced_whole() -> None:
     state = fleet(model("a"))
-    state.apply([DesiredChanged(models=(model("b"),), replicas_min={ModelId("b"): 2})], 1.0)
+    rules = {ModelId("b"): ModelRules(min_replicas=2, max_replicas=2)}
+    state.apply([DesiredChanged(models=(model("b"),), rules=rules)], 1.0)
     desired = state.snapshot(1.0).desired
     assert set(desired) == {"b"}
-    assert desired[ModelId("b")].replicas_min == 2
+    assert desired[ModelId("b")].replicas == 2
 
 
 def test_models_and_neurons_made_up_one_after_another_do_not_pile_up() -> None:

@@ -128,11 +128,23 @@ def test_memory_is_promised_while_a_model_loads_and_free_again_when_it_is_gone()
 
 
 def test_measured_memory_counts_where_it_is_more_than_was_estimated():
+    """R2.9: estimated before the load, measured after it."""
     script = Script()
     script.upsert(config(memory_gib=1))
     script.ready(script.spawned(script.fetched(script.load())), memory_bytes=3 * GIB)
     assert script.status().capability.memory_bytes == 3 * GIB
+    assert script.status().capability.memory_measured_bytes == 3 * GIB
     assert script.state.held_bytes == 3 * GIB
+
+
+def test_measured_pace_takes_the_place_of_what_an_engine_is_set_to():
+    script = Script()
+    script.bring_up()
+    assert script.status().capability.tokens_per_second is None
+    script.state.health.request_ended(
+        script.now, 5.0, failed=False, model_id="m", tokens_per_second=30.0
+    )
+    assert script.status().capability.tokens_per_second == 30.0
 
 
 def test_a_config_that_breaks_a_rule_is_refused_with_its_number():

@@ -13,8 +13,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from helexa.cortex.orchestrator.commands import Command
+from helexa.cortex.orchestrator.demand import DemandSample
 from helexa.cortex.orchestrator.events import (
     CommandAnswered,
+    DemandSampled,
     Event,
     NeuronBeat,
     NeuronHeard,
@@ -24,6 +26,7 @@ from helexa.cortex.orchestrator.events import (
 from helexa.cortex.orchestrator.fleet import FleetState
 from helexa.cortex.orchestrator.policy import FleetPolicy
 from helexa.cortex.orchestrator.provisioner import reconcile
+from helexa.cortex.orchestrator.remembered import DemandMemory
 from helexa.cortex.orchestrator.snapshot import EMPTY, FleetSnapshot
 from helexa.protocol.control import ProvisioningResponse
 from helexa.protocol.ids import ModelId, NeuronId
@@ -66,6 +69,7 @@ class ControlLoop:
         self._dispatch: Callable[[list[Command]], None] = _nowhere
         self._answered: Callable[[ProvisioningResponse], None] = _nowhere
         self._heard: Callable[[], list[NeuronHeard]] = list
+        self._demand: Callable[[], tuple[DemandSample, ...]] = tuple
         self._turn_due: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._working = False
@@ -86,13 +90,20 @@ class ControlLoop:
         dispatch: Callable[[list[Command]], None],
         answered: Callable[[ProvisioningResponse], None],
         heard: Callable[[], list[NeuronHeard]],
+        demand: Callable[[], tuple[DemandSample, ...]] = tuple,
     ) -> None:
-        """Set where commands and answers go, and who knows when each neuron was last heard."""
+        """Set where commands and answers go, who knows when each neuron was last heard, and who
+        knows what was asked of each model since it was last asked."""
         self._dispatch, self._answered, self._heard = dispatch, answered, heard
+        self._demand = demand
 
     def snapshot(self) -> FleetSnapshot:
         """Return the last published snapshot."""
         return self._snapshot
+
+    def learned(self, wall_s: float) -> DemandMemory:
+        """Return what was learned so far, as it is kept over a restart; `wall_s` is Unix time."""
+        return self._fleet.memory(self._monotonic(), wall_s)
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call `subscriber` after each publication; the returned function ends that."""
@@ -212,6 +223,7 @@ class ControlLoop:
 
     def _tick(self) -> None:
         self._guarded(lambda: self._queue.extend(self._heard()))
+        self._guarded(lambda: self._queue.append(DemandSampled(self._demand())))
         self._queue.append(Tick())
         self._turn()
         self._schedule_tick()

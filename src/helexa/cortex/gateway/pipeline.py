@@ -12,19 +12,22 @@ import msgspec
 
 from helexa.cortex.gateway.auth import credential_of
 from helexa.cortex.gateway.classify import workload_class
+from helexa.cortex.gateway.decisions import Decisions
 from helexa.cortex.gateway.edge.exchange import Exchange
 from helexa.cortex.gateway.headers import refusal_answer
 from helexa.cortex.gateway.inflight import Inflight
+from helexa.cortex.gateway.loading import load_comment, still_loading
 from helexa.cortex.gateway.metering import Outcome, Record, outcome_of
-from helexa.cortex.gateway.relay import AnswerHead, Relay
+from helexa.cortex.gateway.rate_limit import UNLIMITED
+from helexa.cortex.gateway.relay import KEEPALIVE, AnswerHead, Relay
 from helexa.cortex.orchestrator.events import ModelWanted, RequestOutcome
 from helexa.cortex.orchestrator.scheduler import RoutingRequest, find_model, route
-from helexa.cortex.orchestrator.snapshot import FleetSnapshot, Replica
+from helexa.cortex.orchestrator.snapshot import FleetSnapshot, ModelView, Replica
 from helexa.protocol.dialects import openai
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.inference import OpenHead
-from helexa.protocol.ports import Authenticator, Principal
+from helexa.protocol.ports import Authenticator, Principal, RateLimiter
 from helexa.protocol.tunnel import Stream, StreamHandler
 from helexa.protocol.workload import Operation
 
@@ -69,6 +72,8 @@ class Seams:
     """Told of each replica that is given up for another one, and why."""
     extra_lines: Callable[[Exchange], bytes] = lambda _exchange: b""
     """Header lines that an answer gets beside its own: those of CORS."""
+    limiter: RateLimiter = UNLIMITED
+    """Asked once for each request, before it is routed."""
 
 
 class Pipeline:
@@ -85,8 +90,10 @@ class Pipeline:
         self._snapshot = seams.snapshot
         self._report = seams.report
         self._open_stream = seams.open_stream
-        self._record = seams.record
         self._retried = seams.retried
+        self.decisions = Decisions(seams.now)
+        self._record = self.decisions.after(seams.record)
+        self._limiter = seams.limiter
         self._authenticator = authenticator
         self._live: dict[Relay, None] = {}
         self._held: dict[Relay, None] = {}
@@ -110,6 +117,16 @@ class Pipeline:
         """Return the request that came last, of those that are not over."""
         return next(reversed(self._live), None)
 
+    def waiting(self) -> dict[ModelId, int]:
+        """Return how many requests of each model have no replica yet."""
+        counts: dict[ModelId, int] = {}
+        for relay in self._live:
+            if relay.replica is None and not relay.over:
+                model = self._model_of(relay)
+                if model is not None:
+                    counts[model.config.id] = counts.get(model.config.id, 0) + 1
+        return counts
+
     # ── the way in ────────────────────────────────────────────────────────────────────────────
 
     def handle(self, exchange: Exchange, operation: Operation) -> None:
@@ -129,6 +146,10 @@ class Pipeline:
         if self.draining:
             because = "this server is stopping; try again shortly"
             self.refuse(exchange, operation, Refusal(ErrorCode.SHUTTING_DOWN, because))
+            return
+        limited = self._limiter.refusal_of(principal, operation, head.model, self.now())
+        if limited is not None:
+            self.refuse(exchange, operation, limited)
             return
         if len(self._live) >= self.settings.requests_in_flight_max:
             because = f"{len(self._live)} requests are being worked on already"
@@ -150,7 +171,9 @@ class Pipeline:
         `otherwise` is what a second attempt answers where no other replica is left.
         """
         while True:
-            decision = route(_asked_of(relay), self._snapshot(), self.inflight.on)
+            asked, snapshot = _asked_of(relay), self._snapshot()
+            decision = route(asked, snapshot, self.inflight.on)
+            self.decisions.note(asked, snapshot, decision, self.inflight.counts())
             if isinstance(decision, Refusal):
                 self._hold_or_refuse(relay, decision, otherwise)
                 return
@@ -199,10 +222,9 @@ class Pipeline:
                 because = f"{len(self._held)} requests wait for models already"
                 relay.fail(Refusal(ErrorCode.RATE_LIMIT_EXCEEDED, because))
                 return
-            request = _asked_of(relay)
-            model = find_model(request, self._snapshot())
-            if not isinstance(model, Refusal):
-                self._report(ModelWanted(model.config.id, cause=request.request_id))
+            model = self._model_of(relay)
+            if model is not None:
+                self._report(ModelWanted(model.config.id, cause=relay.exchange.request_id))
             relay.held_until_s = relay.started_s + limit_s
             self._held[relay] = None
 
@@ -222,9 +244,16 @@ class Pipeline:
         """A request waited for its model as long as is allowed."""
         self._held.pop(relay, None)
         relay.held_until_s = None
-        waited_s = self.settings.hold_for_load_s
-        because = f"the model is still loading after {waited_s:g} s; try again later"
-        relay.fail(Refusal(ErrorCode.MODEL_LOADING, because))
+        relay.fail(still_loading(self._model_of(relay), self.settings.hold_for_load_s, self.now()))
+
+    def comment_for(self, relay: Relay) -> bytes:
+        """Return the comment that keeps a silent stream alive: how far its model is, or nothing."""
+        model = self._model_of(relay) if relay.held_until_s is not None else None
+        return KEEPALIVE if model is None else load_comment(model, self.now())
+
+    def _model_of(self, relay: Relay) -> ModelView | None:
+        model = find_model(_asked_of(relay), self._snapshot())
+        return None if isinstance(model, Refusal) else model
 
     # ── the way out ───────────────────────────────────────────────────────────────────────────
 

@@ -38,7 +38,7 @@ _reset_decoder: Final = msgspec.json.Decoder(Reset)
 _encoder: Final = msgspec.json.Encoder()
 CANCELLED: Final = _encoder.encode(Reset(code="cancelled", message="the caller is gone"))
 EXPIRED: Final = _encoder.encode(Reset(code="cancelled", message="the gateway waited long enough"))
-_KEEPALIVE: Final = b": keep-alive\n\n"
+KEEPALIVE: Final = b": keep-alive\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +332,7 @@ class Relay(StreamHandler):
     def _keep_alive(self, now_s: float) -> None:
         if now_s - self._kept_alive_s >= self._pipeline.settings.keepalive_interval_s:
             self._kept_alive_s = now_s
-            self.exchange.write(_KEEPALIVE)
+            self.exchange.write(self._pipeline.comment_for(self))
 
     # ── endings ───────────────────────────────────────────────────────────────────────────────
 

@@ -39,7 +39,7 @@ class FleetMetrics:
                 self._desired[model_id] = self._metrics.gauge(
                     "helexa_replicas_desired", _DESIRED, model=model_id
                 )
-            self._desired[model_id].set(desired.replicas_min)
+            self._desired[model_id].set(desired.replicas)
 
     def _count_neurons(self, snapshot: FleetSnapshot) -> None:
         counts = dict.fromkeys(NeuronState, 0)

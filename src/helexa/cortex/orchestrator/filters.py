@@ -129,6 +129,18 @@ def _refuse_tried(_request: RoutingRequest, model: ModelView) -> Refusal:
     )
 
 
+def _keep_open(_request: RoutingRequest, candidates: list[Candidate]) -> list[Candidate]:
+    return [c for c in candidates if not c.replica.cordoned]
+
+
+def _refuse_closed(_request: RoutingRequest, model: ModelView) -> Refusal:
+    return Refusal(
+        ErrorCode.SERVICE_UNAVAILABLE,
+        f"model {model.config.id!r} is being moved to another neuron",
+        retry_after_s=UNHEALTHY_RETRY_S,
+    )
+
+
 def _keep_healthy(_request: RoutingRequest, candidates: list[Candidate]) -> list[Candidate]:
     return [c for c in candidates if c.replica.healthy and not c.replica.suspect]
 
@@ -161,6 +173,7 @@ FILTERS: Final = (
     Filter("capability", _keep_able, _lacks, refuse_unsupported),
     Filter("context", _keep_large_enough, _too_long, _refuse_too_long),
     Filter("untried", _keep_untried, lambda _r, _c: "was tried for this request", _refuse_tried),
+    Filter("cordon", _keep_open, lambda _r, _c: "its neuron is being drained", _refuse_closed),
     Filter("health", _keep_healthy, _ails, _refuse_unhealthy),
     Filter(
         "seats",

@@ -10,7 +10,7 @@ this cortex asked for is kept beside it, and never instead of it.
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from helexa.cortex.orchestrator import events as ev
 from helexa.cortex.orchestrator.commands import (
@@ -39,10 +39,11 @@ from helexa.cortex.orchestrator.liveness import (
     state_after_silence,
 )
 from helexa.cortex.orchestrator.neurons import ABSENT_MAX, Neuron
-from helexa.cortex.orchestrator.policy import REPLACE_AFTER_S, FleetPolicy
+from helexa.cortex.orchestrator.policy import FleetPolicy
+from helexa.cortex.orchestrator.remembered import DemandMemory
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, Instance
 from helexa.cortex.orchestrator.views import next_snapshot
-from helexa.cortex.orchestrator.wishes import Wishes
+from helexa.cortex.orchestrator.wishes import Wish, Wishes
 from helexa.protocol.control import LoadModel
 from helexa.protocol.ids import CommandId, ModelId, NeuronId
 from helexa.protocol.join import CLOSE_NODE_ID_TAKEN
@@ -65,7 +66,7 @@ class FleetState:
         self._issued = 0
         self._neurons: dict[NeuronId, Neuron] = {}
         self._absent: dict[NeuronId, None] = {}  # in the order in which they left
-        self._wishes = Wishes(preload=policy.preload)
+        self._wishes = Wishes(policy)
         self._commands: list[Command] = []
         self._ledger = Ledger()
         self._changed = True  # more than the ledger knows of: every view is made anew
@@ -84,8 +85,8 @@ class FleetState:
             ev.NeuronLeaving: self._leaving,
             ev.NeuronGone: self._gone,
             ev.NeuronRestored: self._restored,
-            ev.DesiredChanged: self._desired_changed,
-            ev.ModelWanted: self._wanted,
+            ev.NeuronMarked: self._marked,
+            **dict.fromkeys(get_args(Wish), self._wish),
             ev.RequestOutcome: self._request_outcome,
             ev.Tick: self._tick,
         }
@@ -113,12 +114,12 @@ class FleetState:
             self._issued += 1
             command_id = CommandId(f"{self._prefix}-{self._issued}")
             instance = neuron.instances.get(provision.model_id, _ABSENT)
-            instance = issued(
-                instance, command_id, provision.command, now, self._policy.command_timeout_s
-            )
-            if isinstance(provision.command, LoadModel):
-                owned = provision.model_id in self._wishes.configured
-                instance = replace(instance, owned=instance.owned or owned)
+            timeout_s = self._policy.command_timeout_s
+            newcomer = provision.makes_room_for
+            instance = issued(instance, command_id, provision.command, now, timeout_s, newcomer)
+            loads = isinstance(provision.command, LoadModel)
+            if loads and provision.model_id in self._wishes.configured:
+                instance = replace(instance, owned=True)
             neuron.put(provision.model_id, instance)
             out.append(replace(provision, command_id=command_id, connection=neuron.connection))
         return out
@@ -133,10 +134,14 @@ class FleetState:
             self._last = next_snapshot(self._last, *fleet, now, everything=everything)
         return self._last
 
+    def memory(self, now: float, wall_s: float) -> DemandMemory:
+        """Return what was learned, as it is kept over a restart; `wall_s` is Unix time."""
+        return self._wishes.memory(now, wall_s)
+
     def next_deadline_s(self) -> float | None:
         """Return when silence would next change a neuron's state."""
-        liveness = self._policy.liveness
-        times = (next_deadline_s(n.state, n.heard_s, liveness) for n in self._neurons.values())
+        policy = self._policy.liveness
+        times = [next_deadline_s(n.state, n.heard_s, policy) for n in self._neurons.values()]
         return min((t for t in times if t is not None), default=None)
 
     # ── presence ──────────────────────────────────────────────────────────────────────────────
@@ -181,9 +186,8 @@ class FleetState:
             self._remark("neuron_heard_again", "info", neuron.descriptor.id)
 
     def _fits_state(self, neuron: Neuron, now: float) -> bool:
-        silence_s = now - neuron.heard_s
-        state = state_after_silence(neuron.state, silence_s, self._policy.liveness)
-        return state is NeuronState.CONNECTED
+        silence_s, policy = now - neuron.heard_s, self._policy.liveness
+        return state_after_silence(neuron.state, silence_s, policy) is NeuronState.CONNECTED
 
     def _leaving(self, event: ev.NeuronLeaving, now: float) -> None:
         neuron = self._current(event.neuron_id, event.connection)
@@ -200,7 +204,7 @@ class FleetState:
         self._enter(neuron, NeuronState.GONE, now)
         self._absent[neuron.descriptor.id] = None
         while len(self._absent) > ABSENT_MAX:  # names made up one after another must not pile up
-            self._forget(next(iter(self._absent)))
+            self._forget(min(self._absent, key=lambda key: self._neurons[key].cordoned))
         neuron.connection = 0
         for model_id, instance in list(neuron.instances.items()):
             neuron.put(model_id, replace(instance, pending=None))
@@ -215,11 +219,16 @@ class FleetState:
         self._report_all(neuron, event.models, now, fresh=True)
         neuron.turn()
 
+    def _marked(self, event: ev.NeuronMarked, _now: float) -> None:
+        neuron = self._neurons.get(event.neuron_id)
+        if neuron is not None and (mark := neuron.mark(event)):
+            self._remark(f"neuron_{mark}", "info", event.neuron_id, because=event.cause)
+
     def _tick(self, _event: ev.Tick, now: float) -> None:
         liveness = self._policy.liveness
         for neuron_id, neuron in list(self._neurons.items()):
             if neuron.state not in PRESENT:
-                if now - neuron.since_s >= liveness.forgotten_after_s:
+                if neuron.is_forgotten(now, liveness.forgotten_after_s):
                     self._forget(neuron_id)
                     self._remark("neuron_forgotten", "info", neuron_id)
                 continue
@@ -234,21 +243,14 @@ class FleetState:
             for model_id in sorted(neuron.waiting):
                 self._put(neuron, model_id, expired(neuron.instances[model_id], now))
         # Waits after failures end by time alone, and are shown as of a moment.
-        if self._wishes.expires(now) or any(map(self._waits, self._neurons.values())):
+        waits = any(n.waits(self._planned_s) for n in self._neurons.values())
+        if self._wishes.tick(self._last.models, self._last.neurons, now) or waits:
             self._ledger.plan = True
-
-    def _waits(self, neuron: Neuron) -> bool:
-        """Tell whether a plan of now may differ from the last one by time alone."""
-        since_s = self._planned_s
-        if neuron.state not in PRESENT:
-            return bool(neuron.instances) and neuron.since_s + REPLACE_AFTER_S > since_s
-        return any(neuron.instances[m].not_before_s > since_s for m in neuron.waiting)
 
     def _forget(self, neuron_id: NeuronId) -> None:
         neuron = self._neurons.pop(neuron_id)
         self._absent.pop(neuron_id, None)
         neuron.drop_all()
-        neuron.turn()
 
     # ── reports ───────────────────────────────────────────────────────────────────────────────
 
@@ -317,8 +319,9 @@ class FleetState:
             level = "warning" if status.state is ModelState.FAILED else "info"
             event = f"model_{status.state}"
             self._remark(event, level, neuron_id, status.model_id, status.because)
-        if status.state is ModelState.LOADED:
-            self._wishes.satisfied(status.model_id)
+        after = neuron.instances[status.model_id]
+        if not neuron.draining:
+            self._wishes.changed(neuron.capabilities.hardware, before, after, now)
 
     # ── commands ──────────────────────────────────────────────────────────────────────────────
 
@@ -349,13 +352,9 @@ class FleetState:
 
     # ── wishes ────────────────────────────────────────────────────────────────────────────────
 
-    def _desired_changed(self, event: ev.DesiredChanged, _now: float) -> None:
-        self._wishes.configure(event)
-        self._changed = True
-
-    def _wanted(self, event: ev.ModelWanted, now: float) -> None:
-        if event.model_id in self._last.models and self._wishes.want(event, now):
-            self._ledger.plan = True
+    def _wish(self, event: Wish, now: float) -> None:
+        if self._wishes.take(event, now, self._last.models):
+            self._ledger.wish(plan=not isinstance(event, ev.DemandSampled))
 
     def _request_outcome(self, event: ev.RequestOutcome, now: float) -> None:
         neuron = self._neurons.get(event.neuron_id)

@@ -20,11 +20,12 @@ from helexa.protocol.control import (
     UnloadModel,
     UpsertModelConfig,
 )
-from helexa.protocol.ids import CommandId
+from helexa.protocol.ids import CommandId, ModelId
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.model import ModelStatus
 
 _UP: Final = frozenset({ModelState.LOADING, ModelState.LOADED})
+_GONE: Final = frozenset({ModelState.UNLOADED, ModelState.FAILED})
 
 
 def issued(
@@ -33,9 +34,11 @@ def issued(
     command: ProvisioningCommand,
     now: float,
     timeout_s: float,
+    makes_room_for: ModelId | None = None,
 ) -> Instance:
     """Remember a command that is about to be sent."""
-    return replace(instance, pending=Pending(command_id, command, now, now + timeout_s))
+    pending = Pending(command_id, command, now, now + timeout_s)
+    return replace(instance, pending=pending, makes_room_for=makes_room_for)
 
 
 def answered(
@@ -50,6 +53,7 @@ def answered(
         return replace(
             instance,
             pending=None,
+            makes_room_for=None,
             refusals=refusals,
             because=response.because,
             not_before_s=now + policy.retry.bound_s(refusals - 1),
@@ -69,13 +73,13 @@ def undelivered(
     if instance.pending is None or instance.pending.command_id != command_id:
         return instance
     not_before_s = max(instance.not_before_s, now + policy.retry.initial_s)
-    return replace(instance, pending=None, not_before_s=not_before_s)
+    return replace(instance, pending=None, makes_room_for=None, not_before_s=not_before_s)
 
 
 def expired(instance: Instance, now: float) -> Instance:
     """Forget a command whose effect did not show in time, and waits that are over."""
     if instance.pending is not None and instance.pending.deadline_s <= now:
-        instance = replace(instance, pending=None)
+        instance = replace(instance, pending=None, makes_room_for=None)
     if instance.recovering and instance.not_before_s <= now:
         instance = replace(instance, recovering=False)
     if 0.0 < instance.shunned_until_s <= now:
@@ -90,6 +94,10 @@ def reported(instance: Instance, status: ModelStatus, now: float, policy: FleetP
     Reports without a config or capability keep what an earlier one said of the same config.
     """
     before = instance.status
+    if before is None or before.state is not status.state:
+        instance = replace(instance, since_s=now)
+        if status.state in _GONE:
+            instance = replace(instance, makes_room_for=None)
     if status.config is not None:
         instance = replace(instance, known_digest=status.config.digest())
     if before is not None and before.config_digest == status.config_digest:

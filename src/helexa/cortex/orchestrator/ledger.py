@@ -21,7 +21,7 @@ from helexa.protocol.ids import ModelId, NeuronId
 class Ledger:
     """Who has which model, and what is to be looked at again."""
 
-    __slots__ = ("holders", "loads", "models", "neurons", "plan")
+    __slots__ = ("demand", "holders", "loads", "models", "neurons", "plan")
 
     def __init__(self) -> None:
         self.holders: dict[ModelId, set[NeuronId]] = {}
@@ -30,14 +30,21 @@ class Ledger:
         self.models: set[ModelId] = set()
         self.loads: set[tuple[ModelId, NeuronId]] = set()
         self.plan = False
+        self.demand = False
+        """There are new figures of demand; whether they ask for a plan, a tick decides."""
 
     def __bool__(self) -> bool:
-        return bool(self.neurons or self.models or self.plan)
+        return bool(self.neurons or self.models or self.plan or self.demand)
 
     def clear(self) -> None:
         """Begin a new page: a snapshot was made. Who holds what stays known."""
         self.neurons, self.models, self.loads = set(), set(), set()
-        self.plan = False
+        self.plan = self.demand = False
+
+    def wish(self, *, plan: bool) -> None:
+        """Note that what is asked for changed, or only the figures of it."""
+        self.demand = True
+        self.plan = self.plan or plan
 
     def put(
         self, neuron_id: NeuronId, model_id: ModelId, before: Instance | None, after: Instance

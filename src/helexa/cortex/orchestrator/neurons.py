@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
-from helexa.cortex.orchestrator.events import NeuronRestored
+from helexa.cortex.orchestrator.events import NeuronMarked, NeuronRestored
 from helexa.cortex.orchestrator.ledger import Ledger
 from helexa.cortex.orchestrator.liveness import PRESENT, Holder, NeuronState
+from helexa.cortex.orchestrator.policy import REPLACE_AFTER_S
 from helexa.cortex.orchestrator.snapshot import Instance, NeuronView
 from helexa.protocol.control import ProvisioningResponse, Register
 from helexa.protocol.ids import ModelId
@@ -39,6 +40,8 @@ class Neuron:
     answers: deque[ProvisioningResponse] = field(default_factory=lambda: deque(maxlen=ANSWERS_MAX))
     conflicts: int = 0
     faults: int = 0
+    cordoned: bool = False
+    draining: bool = False
     ledger: Ledger = field(default_factory=Ledger)
     waiting: set[ModelId] = field(default_factory=set)
     """Models of which time alone will change something: a command, a wait, a rest."""
@@ -69,6 +72,8 @@ class Neuron:
             since_s=now,
             heard_s=now,
             connection=0,
+            cordoned=event.cordoned,
+            draining=event.draining,
             ledger=ledger if ledger is not None else Ledger(),
         )
         for model_id in event.owned:
@@ -76,12 +81,13 @@ class Neuron:
         return neuron
 
     def inherit(self, known: "Neuron") -> None:
-        """Keep what outlives a connection of this neuron: counters, ownership, waits.
+        """Keep what outlives a connection of this neuron: marks, counters, ownership, waits.
 
         A new process starts with a clean slate where it failed; a mere reconnect does not.
         """
         self.taken_over_s = known.taken_over_s
         self.conflicts, self.faults = known.conflicts, known.faults
+        self.cordoned, self.draining = known.cordoned, known.draining
         same_process = known.descriptor.epoch == self.descriptor.epoch
         for model_id, instance in known.instances.items():
             if same_process:
@@ -90,6 +96,31 @@ class Neuron:
                 self.put(model_id, Instance(owned=True))
             else:
                 self.ledger.drop(self.descriptor.id, model_id)
+
+    def mark(self, event: NeuronMarked) -> str:
+        """Set both marks and return them in a word; empty where nothing changes.
+
+        Who is drained is cordoned, too.
+        """
+        marks = (event.cordoned or event.draining, event.draining)
+        if marks == (self.cordoned, self.draining):
+            return ""
+        self.cordoned, self.draining = marks
+        self.turn()
+        return "draining" if marks[1] else "cordoned" if marks[0] else "uncordoned"
+
+    def is_forgotten(self, now: float, after_s: float) -> bool:
+        """Tell whether a neuron that left `after_s` seconds ago is to be forgotten.
+
+        One with a mark is not: it left for the repair that it was drained for.
+        """
+        return now - self.since_s >= after_s and not self.cordoned
+
+    def waits(self, since_s: float) -> bool:
+        """Tell whether time alone may make a plan of now another than that of `since_s`."""
+        if self.state not in PRESENT:
+            return bool(self.instances) and self.since_s + REPLACE_AFTER_S > since_s
+        return any(self.instances[m].not_before_s > since_s for m in self.waiting)
 
     def holder(self) -> Holder:
         """Return this neuron as the holder of its id."""
@@ -125,6 +156,7 @@ class Neuron:
         """Forget every model: this record is about to go."""
         for model_id in list(self.instances):
             self.drop(model_id)
+        self.turn()
 
     def touch(self) -> None:
         """Note that a field changed that no model depends on."""
@@ -158,6 +190,8 @@ class Neuron:
                 answers=tuple(self.answers),
                 conflicts=self.conflicts,
                 faults=self.faults,
+                cordoned=self.cordoned,
+                draining=self.draining,
             )
         return self._view
 

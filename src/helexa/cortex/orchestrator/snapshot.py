@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from helexa.cortex.orchestrator.demand import Learned, ModelDemand
 from helexa.cortex.orchestrator.liveness import NeuronState
+from helexa.cortex.orchestrator.rules import DEFAULT_RULES, ModelRules, ProvisioningPolicy
+from helexa.cortex.orchestrator.strategy import DEFAULT_STRATEGY, ProvisioningStrategy
 from helexa.protocol.control import ProvisioningCommand, ProvisioningResponse
 from helexa.protocol.ids import CommandId, ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
@@ -37,6 +40,8 @@ class Replica:
     healthy: bool = True
     suspect: bool = False
     """The neuron has been silent for a while: it gets no new requests."""
+    cordoned: bool = False
+    """The neuron is drained and this model is served elsewhere: it gets no new requests."""
     active_requests: int = 0
     """As the neuron last reported, up to a heartbeat old; the gateway knows its own exactly."""
 
@@ -76,6 +81,10 @@ class Instance:
     """Requests failed in a row through the neuron's or engine's fault."""
     shunned_until_s: float = 0.0
     """It gets no requests before this time, after too many of those."""
+    since_s: float = 0.0
+    """When it entered its state."""
+    makes_room_for: ModelId | None = None
+    """It was told to leave, so that this model can be loaded here."""
 
     @property
     def state(self) -> ModelState:
@@ -85,14 +94,32 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class DesiredModel:
-    """A model that should run."""
+    """A model that is configured or asked for, and how many replicas of it should run now."""
 
     config: ModelConfig
     digest: str
-    replicas_min: int = 1
+    replicas: int = 1
+    """0: it is known, and loaded when somebody asks for it."""
     demanded: bool = False
     """Not in the config: a neuron knows it and a request asked for it."""
     cause: str = ""
+    rules: ModelRules = DEFAULT_RULES
+    waiting_since_s: float | None = None
+    """Since when requests wait for it; None: nobody does."""
+    because: str = ""
+    """Why so many replicas."""
+    set_aside: bool = False
+    """An operator unloaded it; it stays away until somebody asks for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What provisioning goes by, beside the neurons and what is desired."""
+
+    demand: Mapping[ModelId, ModelDemand] = field(default_factory=lambda: MappingProxyType({}))
+    learned: Learned = field(default_factory=Learned)
+    policy: ProvisioningPolicy = field(default_factory=ProvisioningPolicy)
+    strategy: ProvisioningStrategy = DEFAULT_STRATEGY
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +145,11 @@ class ModelView:
     """Not loaded, and some neuron could take it: reporting `ModelWanted` gets it loaded."""
     next_attempt_s: float | None = None
     """Monotonic time of the next attempt to load it, while every neuron waits after a failure."""
+    wanted: int = 0
+    """Replicas that should run now."""
+    ready_at_s: float | None = None
+    """Monotonic time at which its load should be done, by what loads took before."""
+    pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +176,10 @@ class NeuronView:
     """Newcomers with the same id that were refused."""
     faults: int = 0
     """Reports of it that the lifecycle table does not allow."""
+    cordoned: bool = False
+    """An operator wants no further models placed here."""
+    draining: bool = False
+    """An operator wants its models to move elsewhere and leave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +200,8 @@ class FleetSnapshot:
         default_factory=lambda: MappingProxyType({})
     )
     desired: Mapping[ModelId, DesiredModel] = field(default_factory=lambda: MappingProxyType({}))
+    """Every configured model, and those that were asked for."""
+    outlook: Outlook = field(default_factory=Outlook)
     memo: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
     """What routing found out about this very snapshot: a cache that dies with it."""
 

@@ -4,11 +4,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Final
 
+from helexa.cortex.orchestrator.board import Board, holds
+from helexa.cortex.orchestrator.demand import hardware_key
+from helexa.cortex.orchestrator.draining import is_relieved
 from helexa.cortex.orchestrator.ledger import Ledger
 from helexa.cortex.orchestrator.liveness import NeuronState
 from helexa.cortex.orchestrator.neurons import Neuron
-from helexa.cortex.orchestrator.placement import Placement, booked_bytes, needs_of_models, place
-from helexa.cortex.orchestrator.provisioner import holds
+from helexa.cortex.orchestrator.placement import Placement, place
 from helexa.cortex.orchestrator.snapshot import (
     EMPTY,
     DesiredModel,
@@ -16,6 +18,7 @@ from helexa.cortex.orchestrator.snapshot import (
     Instance,
     ModelView,
     NeuronView,
+    Outlook,
     Replica,
     frozen,
 )
@@ -47,8 +50,12 @@ def next_snapshot(
         else:
             views.pop(key, None)
     plans = everything or ledger.plan
-    desired = wishes.desired(neurons.values(), last.models) if plans else last.desired
-    picture = Picture(wishes.configured, desired, views, ledger.holders, now)
+    desired = last.desired
+    if plans:
+        wishes.resize(last.models, views, now)
+        desired = wishes.desired(last.models)
+    outlook = wishes.outlook(now) if plans or ledger.demand else last.outlook
+    picture = Picture(desired, views, ledger.holders, outlook, now)
     models = changed_views(picture, last, ledger, everything=everything)
     if not desired.keys() <= models.keys():  # asked for, and nobody knows it any more
         desired = {key: each for key, each in desired.items() if key in models}
@@ -62,6 +69,7 @@ def next_snapshot(
         names=names_of(models, last),
         neurons=frozen(views),
         desired=frozen(desired) if isinstance(desired, dict) else desired,
+        outlook=outlook,
         memo={},
     )
 
@@ -75,20 +83,25 @@ class Picture:
 
     def __init__(
         self,
-        configured: Mapping[ModelId, DesiredModel],
         desired: Mapping[ModelId, DesiredModel],
         neurons: Mapping[NeuronId, NeuronView],
         holders: Mapping[ModelId, Collection[NeuronId]],
+        outlook: Outlook,
         now: float,
     ) -> None:
-        self.configured = configured
         self.desired = desired
         self.neurons = neurons
         self.holders = holders
+        self.outlook = outlook
         self.now = now
-        self._sorted: list[NeuronView] = []
-        self._needs: dict[ModelId, int] = {}
-        self._booked: dict[NeuronId, int] = {}
+        self._board: Board | None = None
+
+    @property
+    def board(self) -> Board:
+        """Return the fleet's memory and places."""
+        if self._board is None:
+            self._board = Board(self.neurons.values(), self.desired, self.outlook, self.now)
+        return self._board
 
     def where(self, model_id: ModelId) -> Where:
         """Return the neurons that have an instance of a model, by id."""
@@ -97,11 +110,8 @@ class Picture:
 
     def place(self, config: ModelConfig) -> Placement:
         """Return where one more replica of a model could go now."""
-        if not self._sorted:
-            self._sorted = [self.neurons[key] for key in sorted(self.neurons)]
-            self._needs = needs_of_models(self._sorted)
-            self._booked = {n.descriptor.id: booked_bytes(n, self._needs) for n in self._sorted}
-        return place(config, self._sorted, self._booked, self._needs, self.now)
+        model = self.desired.get(config.id) or DesiredModel(config, config.digest())
+        return place(model, self.board, ever=True)
 
 
 def changed_views(
@@ -114,7 +124,7 @@ def changed_views(
     models: dict[str, ModelView] = dict(last.models)
     stale: set[ModelId] = set(ledger.models)
     if everything:
-        stale.update(picture.configured, picture.holders)
+        stale.update(picture.desired, picture.holders)
         stale.update(view.config.id for view in last.models.values())
     elif ledger.plan:
         stale.update(view.config.id for view in last.models.values() if not view.replicas)
@@ -168,19 +178,22 @@ def _with_load(view: ModelView, neuron: NeuronView) -> ModelView:
 
 def _model_view(model_id: ModelId, picture: Picture) -> ModelView | None:
     """Return one model across the fleet; None where nobody wants it or knows its config."""
-    configured, instances = picture.configured.get(model_id), picture.where(model_id)
+    wanted, instances = picture.desired.get(model_id), picture.where(model_id)
     where = [(neuron, instance) for neuron, instance in instances if instance.status is not None]
     told = (i.status.config for _, i in where if i.status is not None)
-    known = configured.config if configured is not None else None
-    config = known or next((each for each in told if each is not None), None)
+    config = wanted.config if wanted is not None and not wanted.demanded else None
+    config = config or next((each for each in told if each is not None), None)
     if config is None:
         return None
+    moves = any(neuron.draining for neuron, _ in where)
+    relieved = moves and is_relieved(wanted, model_id, [neuron for neuron, _ in instances])
     replicas = tuple(
-        _replica(neuron, instance)
+        _replica(neuron, instance, cordoned=neuron.draining and relieved)
         for neuron, instance in where
         if neuron.state in _ROUTABLE and instance.state is ModelState.LOADED
     )
-    wanted = configured or picture.desired.get(model_id)
+    if all(replica.cordoned for replica in replicas):
+        replicas = ()  # what serves it is on its way out: to callers it is not loaded
     view = ModelView(
         config=config,
         replicas=replicas,
@@ -193,13 +206,15 @@ def _model_view(model_id: ModelId, picture: Picture) -> ModelView | None:
             for n, i in where
             if n.connected and i.state in {ModelState.LOADED, ModelState.LOADING}
         ),
+        wanted=wanted.replicas if wanted is not None else 0,
+        pinned=wanted is not None and wanted.rules.pinned,
     )
     return view if replicas else _without_replicas(view, instances, picture)
 
 
 def _without_replicas(view: ModelView, instances: Where, picture: Picture) -> ModelView:
     """Say why a model cannot be served now, and whether waiting helps."""
-    loading, because, progress = _loading(instances, picture.now)
+    loading, because, progress = _loading(view.config.id, instances, picture)
     next_attempt_s: float | None = None
     loadable = unplaceable = False
     if not loading:
@@ -216,14 +231,11 @@ def _without_replicas(view: ModelView, instances: Where, picture: Picture) -> Mo
         elif not loadable:
             because = placement.because()
         else:
-            because = "it is not loaded"
-    return ModelView(
-        config=view.config,
-        states=view.states,
-        capability=view.capability,
-        desired=view.desired,
-        outdated=view.outdated,
+            because = "an operator unloaded it" if _set_aside(view, picture) else "it is not loaded"
+    return replace(
+        view,
         loading=loading,
+        ready_at_s=_ready_at_s(view.config, instances, picture),
         progress=progress,
         because=because,
         unplaceable=unplaceable,
@@ -232,12 +244,31 @@ def _without_replicas(view: ModelView, instances: Where, picture: Picture) -> Mo
     )
 
 
+def _set_aside(view: ModelView, picture: Picture) -> bool:
+    desired = picture.desired.get(view.config.id)
+    return desired is not None and desired.set_aside
+
+
+def _ready_at_s(config: ModelConfig, instances: Where, picture: Picture) -> float | None:
+    """Return when a load under way should be done, by what such loads took before."""
+    times = []
+    for neuron, instance in instances:
+        if instance.state is ModelState.LOADING and neuron.connected:
+            hardware = hardware_key(neuron.capabilities.hardware)
+            takes_s = picture.outlook.learned.load_time_s(config.id, config.engine, hardware)
+            if takes_s is not None:
+                times.append(instance.since_s + takes_s)
+    return min(times, default=None)
+
+
 HOPELESS_FROM: Final = 2
 """A first failure may be bad luck, and requests wait for the next try; from this many failures in
 a row on, who waits is told the reason at once."""
 
 
-def _loading(instances: Where, now: float) -> tuple[bool, str, float | None]:
+def _loading(
+    model_id: ModelId, instances: Where, picture: Picture
+) -> tuple[bool, str, float | None]:
     """Tell whether a neuron is on the way to having the model: (yes, because, progress)."""
     found: tuple[bool, str, float | None] = (False, "", None)
     for neuron, instance in instances:
@@ -248,15 +279,19 @@ def _loading(instances: Where, now: float) -> tuple[bool, str, float | None]:
         if status is not None and status.state is ModelState.LOADING:
             return True, status.because or f"loading on {name}", status.progress
         failures = status.failures if status is not None else 0
-        if instance.recovering and instance.not_before_s > now and failures < HOPELESS_FROM:
+        if instance.recovering and instance.not_before_s > picture.now and failures < HOPELESS_FROM:
             why = status.because if status is not None else ""
             found = True, f"recovering on {name}: {why}" if why else f"recovering on {name}", None
         elif pending is not None and not isinstance(pending.command, UnloadModel):
             found = True, f"{name} was told to load it", None
+    if not found[0]:
+        for neuron_id in sorted(picture.board.promised.get(model_id, ())):
+            if picture.board.neuron(neuron_id).connected:
+                return True, f"other models make room for it on {neuron_id}", None
     return found
 
 
-def _replica(neuron: NeuronView, instance: Instance) -> Replica:
+def _replica(neuron: NeuronView, instance: Instance, *, cordoned: bool) -> Replica:
     status = instance.status
     assert status is not None
     return Replica(
@@ -268,6 +303,7 @@ def _replica(neuron: NeuronView, instance: Instance) -> Replica:
         # that could not be saved, keeps nobody from using the models that run.
         healthy=instance.shunned_until_s == 0.0,
         suspect=neuron.suspect,
+        cordoned=cordoned,
         active_requests=status.active_requests,
     )
 
