@@ -67,7 +67,7 @@ def tell(outcomes: list[Outcome], wall_s: float, workers: int) -> None:
         f"{len(outcomes)} worlds, {simulated_s / 3600:.1f} simulated hours in {wall_s:.1f} s "
         f"({workers} processes, {wall_s * workers / len(outcomes) * 1e3:.0f} ms each)\n"
         f"  {sum(o.events for o in outcomes)} events, {sum(o.turns for o in outcomes)} turns of "
-        f"cortex, {sum(o.loads for o in outcomes)} engines started\n"
+        f"cortex, {sum(o.starts for o in outcomes)} engines started\n"
         f"  whole again after {statistics.median(converged):.0f} s (median), "
         f"{converged[int(len(converged) * 0.99)]:.0f} s (p99), {converged[-1]:.0f} s (longest)\n"
         f"  {sum(requests.values())} requests: "

@@ -10,6 +10,8 @@ from helexa.cortex.control_plane.inbound import event_of
 from helexa.cortex.control_plane.loop import BEAT_WAIT_S, STEPS_MAX, TICK_S
 from helexa.cortex.control_plane.memory import events_of, memory_of
 from helexa.cortex.gateway.auth import OpenDoor
+from helexa.cortex.gateway.demand_meter import DemandMeter
+from helexa.cortex.gateway.metering import Record
 from helexa.cortex.gateway.pipeline import Pipeline, Seams
 from helexa.cortex.orchestrator import events as ev
 from helexa.cortex.orchestrator.commands import (
@@ -18,12 +20,15 @@ from helexa.cortex.orchestrator.commands import (
     Command,
     Provision,
 )
+from helexa.cortex.orchestrator.demand import DemandSample
 from helexa.cortex.orchestrator.fleet import FleetState
 from helexa.cortex.orchestrator.policy import FleetPolicy
 from helexa.cortex.orchestrator.provisioner import reconcile
+from helexa.cortex.orchestrator.remembered import DemandMemory
+from helexa.cortex.orchestrator.rules import ModelRules
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot
 from helexa.protocol.control import NeuronMessage, Provisioning, Register
-from helexa.protocol.ids import NeuronId
+from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.model import ModelConfig
 from helexa.protocol.tunnel import StreamHandler
 from tests.fakes.gateway import Settings
@@ -40,10 +45,18 @@ MEMORY_S: Final = 5.0
 class SimCortex:
     """One run of cortex, and what outlives it (`memory`)."""
 
-    def __init__(self, world: "SimWorld", configs: tuple[ModelConfig, ...]) -> None:
+    def __init__(
+        self,
+        world: "SimWorld",
+        configs: tuple[ModelConfig, ...],
+        rules: dict[ModelId, ModelRules],
+        policy: FleetPolicy,
+    ) -> None:
         self.world = world
         self.clock = world.clock
         self.configs = configs
+        self.rules = rules
+        self.policy = policy
         self.runs = 0
         self.turns = 0
         self.provisions: list[tuple[float, Provision]] = []
@@ -52,6 +65,7 @@ class SimCortex:
         self._connections = 0
         self._tickets = 0
         self._remembered: FleetSnapshot | None = None
+        self._learned: tuple[float, DemandMemory] | None = None
         self.start()
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────
@@ -68,14 +82,14 @@ class SimCortex:
         self._working = False
         self._sweeping = False
         self._heard: dict[int, float] = {}
-        self.fleet = FleetState(FleetPolicy(), f"run{self.runs}")
+        self.fleet = FleetState(self.policy, f"run{self.runs}")
         self.snapshot = self.fleet.snapshot(self.clock.now)
         seams = Seams(
             snapshot=lambda: self.snapshot,
             report=self.report,
             open_stream=self.open_stream,
             now=lambda: self.clock.now,
-            record=self.world.callers.recorded,
+            record=self._record,
         )
         self.settings = Settings(
             first_byte_timeout_s=60,
@@ -85,6 +99,10 @@ class SimCortex:
             requests_in_flight_max=256,
         )
         self.pipeline = Pipeline(seams, OpenDoor(), self.settings)
+        self._meter = DemandMeter()
+        if self._learned is not None:
+            written_s, memory = self._learned
+            self.report(ev.DemandRestored(memory, self.clock.now - written_s))
         if self._remembered is not None:
             for event in events_of(memory_of(self._remembered)):
                 self.report(event)
@@ -105,7 +123,7 @@ class SimCortex:
         """What should run is now this."""
         self.configs = configs
         if self.up:
-            self.report(ev.DesiredChanged(models=configs, cause="config"))
+            self.report(ev.DesiredChanged(models=configs, rules=self.rules, cause="config"))
 
     def stall(self, seconds: float) -> None:
         """The process does not run for a while: everything waits, and then comes at once."""
@@ -253,13 +271,23 @@ class SimCortex:
             if self._heard.get(link.number) != link.heard_s:
                 self._heard[link.number] = link.heard_s
                 self._queue.append(ev.NeuronHeard(neuron_id, link.number, link.heard_s))
+        self._queue.append(ev.DemandSampled(self._demand()))
         self._queue.append(ev.Tick())
         self._turn()
         self.clock.at(max(self.clock.now + TICK_S, self.stalled_until), self._tick, run)
 
+    def _record(self, record: Record) -> None:
+        self._meter.record(record)
+        self.world.callers.recorded(record)
+
+    def _demand(self) -> tuple[DemandSample, ...]:
+        in_flight, waiting = self.pipeline.inflight.by_model(), self.pipeline.waiting()
+        return self._meter.samples(in_flight, waiting, self.snapshot.names)
+
     def _remember(self, run: int) -> None:
         if run == self.runs and self.up:
             self._remembered = self.snapshot
+            self._learned = self.clock.now, self.fleet.memory(self.clock.now, self.clock.now)
             self.clock.after(MEMORY_S, self._remember, run)
 
     def _sweep(self, run: int) -> None:

@@ -16,6 +16,8 @@ from helexa.protocol.workload import Operation, Workload, WorkloadClass
 from tests.fakes.fleet import capabilities, model
 
 M = ModelId("m")
+One = tuple[ModelCapability, bool, bool, bool, int, int]
+"""What it can do; healthy, suspect, cordoned; requests sent to it, and told of by it."""
 _CAPABILITIES = st.builds(
     ModelCapability,
     workloads=st.sampled_from(
@@ -27,6 +29,7 @@ _CAPABILITIES = st.builds(
 )
 _ONE = st.tuples(
     _CAPABILITIES,
+    st.booleans(),
     st.booleans(),
     st.booleans(),
     st.sampled_from([0, 1, 3, WAITING_PER_REPLICA_MAX, WAITING_PER_REPLICA_MAX + 4]),
@@ -41,10 +44,19 @@ _ASKED = st.sampled_from(
 )
 
 
-def _snapshot(ones: list[tuple[ModelCapability, bool, bool, int, int]]) -> FleetSnapshot:
+def _snapshot(ones: list[One]) -> FleetSnapshot:
     replicas = tuple(
-        Replica(M, NeuronId(f"n{number}"), 1, capability, healthy, suspect, active)
-        for number, (capability, healthy, suspect, _, active) in enumerate(ones)
+        Replica(
+            model_id=M,
+            neuron_id=NeuronId(f"n{number}"),
+            epoch=1,
+            capability=capability,
+            healthy=healthy,
+            suspect=suspect,
+            cordoned=cordoned,
+            active_requests=active,
+        )
+        for number, (capability, healthy, suspect, cordoned, _, active) in enumerate(ones)
     )
     neurons = {
         replica.neuron_id: NeuronView(
@@ -67,12 +79,12 @@ def _snapshot(ones: list[tuple[ModelCapability, bool, bool, int, int]]) -> Fleet
 
 
 def _may(
-    one: tuple[ModelCapability, bool, bool, int, int],
+    one: One,
     asked: tuple[Operation, WorkloadClass],
     tokens: int,
 ) -> bool:
     """Tell whether a replica may take a request, said anew and plainly."""
-    capability, healthy, suspect, in_flight, _ = one
+    capability, healthy, suspect, cordoned, in_flight, _ = one
     needs = Workload.CHAT if asked[0] is Operation.CHAT else Workload.EMBEDDINGS
     return (
         (not capability.workloads or needs in capability.workloads)
@@ -80,6 +92,7 @@ def _may(
         and (capability.context_tokens is None or tokens <= capability.context_tokens)
         and healthy
         and not suspect
+        and not cordoned
         and in_flight < capability.seats + WAITING_PER_REPLICA_MAX
     )
 
@@ -92,7 +105,7 @@ def _may(
 )
 @settings(max_examples=300, deadline=None)
 def test_a_request_goes_to_who_may_take_it_and_is_refused_only_where_nobody_may(
-    ones: list[tuple[ModelCapability, bool, bool, int, int]],
+    ones: list[One],
     asked: tuple[Operation, WorkloadClass],
     tokens: int,
     tried: set[int],
@@ -108,7 +121,7 @@ def test_a_request_goes_to_who_may_take_it_and_is_refused_only_where_nobody_may(
         excluded=tuple(r for number, r in enumerate(replicas) if number in tried),
         prompt_tokens_min=tokens,
     )
-    sent = {NeuronId(f"n{number}"): one[3] for number, one in enumerate(ones)}
+    sent = {NeuronId(f"n{number}"): one[4] for number, one in enumerate(ones)}
     eligible = {
         f"n{number}"
         for number, one in enumerate(ones)

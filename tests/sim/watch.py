@@ -13,7 +13,7 @@ from helexa.cortex.orchestrator import events as ev
 from helexa.cortex.orchestrator.commands import Provision
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot
 from helexa.neuron.registry.admission import QUEUE_MAX, Admission
-from helexa.protocol.control import LoadModel
+from helexa.protocol.control import LoadModel, UnloadModel
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
 from tests.sim.callers import Ask
@@ -29,6 +29,8 @@ SUSPECT_S: Final = 11.5
 """Ten seconds of silence, a tick, and a turn."""
 SAMPLED: Final = 16
 """Of so many snapshots one is compared with one made from scratch."""
+TURN_S: Final = 15.0
+"""The shortest keep-alive in these worlds; a model that others wait for has 20 s."""
 _HOLDING: Final = frozenset({ModelState.LOADING, ModelState.LOADED, ModelState.UNLOADING})
 _UP: Final = frozenset({ModelState.LOADING, ModelState.LOADED})
 
@@ -58,6 +60,7 @@ class Watch:
     def __init__(self, world: "SimWorld") -> None:
         self.world = world
         self.told: dict[NeuronId, Told] = {}
+        self._leaving: set[tuple[NeuronId, ModelId]] = set()
         self.starts: Counter[ModelId] = Counter()
         """Engines that were started, by model."""
         self.at_work: set[str] = set()
@@ -116,6 +119,9 @@ class Watch:
     def decided(self, snapshot: FleetSnapshot, provisions: list[Provision]) -> None:
         """Commands are about to be issued on this snapshot."""
         loads = [p for p in provisions if isinstance(p.command, LoadModel)]
+        self._leaving = {
+            (p.neuron_id, p.model_id) for p in provisions if isinstance(p.command, UnloadModel)
+        }
         asked: Counter[ModelId] = Counter()
         for provision in provisions:
             told = self.told.get(provision.neuron_id)
@@ -140,17 +146,32 @@ class Watch:
         if desired is None:
             self.fail("only what is desired is loaded", f"{model_id} on {neuron_id}")
             return
-        up = [key for key, told in self.told.items() if told.models.get(model_id) in _UP]
+        up = [
+            key
+            for key, told in self.told.items()
+            if told.models.get(model_id) in _UP and not self._leaves(snapshot, key, model_id)
+        ]
         asked[model_id] += 1
         if len(up) + asked[model_id] > desired.replicas:
             self.fail("no more replicas than desired", f"{model_id} is up on {up} already")
 
+    def _leaves(self, snapshot: FleetSnapshot, neuron_id: NeuronId, model_id: ModelId) -> bool:
+        """Tell whether a replica was told to go, by now or in this very decision."""
+        view = snapshot.neurons[neuron_id].instances.get(model_id)
+        pending = view.pending.command if view is not None and view.pending is not None else None
+        return isinstance(pending, UnloadModel) or (neuron_id, model_id) in self._leaving
+
     def _check_booking(
         self, snapshot: FleetSnapshot, neuron_id: NeuronId, loads: list[Provision]
     ) -> None:
-        """All that is there, on its way, and asked for now fits into the budget together."""
+        """All that is there, on its way, and asked for now fits into the budget together.
+
+        What nobody has measured yet may be tried anywhere: the neuron looks at it again.
+        """
         view, told = snapshot.neurons[neuron_id], self.told[neuron_id]
         coming = {p.model_id for p in loads if p.neuron_id == neuron_id}
+        if not any(told.needs.get(key) or self._known_needs().get(key) for key in coming):
+            return
         coming |= {
             key
             for key, instance in view.instances.items()
@@ -279,10 +300,11 @@ class Watch:
     def check_flapping(self, plan: "Plan") -> None:
         """A model is started once, and again for what went wrong; and that is all.
 
-        A neuron that is made to fail tries again by itself, ever more rarely.
+        A neuron that is made to fail tries again by itself, ever more rarely; and where memory is
+        short, or idle models leave, each has its turn of `TURN_S`.
         """
         failing_s = sum(f.amount_s for f in plan.faults if f.kind == "fail_loads")
-        allowed = 2 + 2 * len(plan.faults) + failing_s / 3
+        allowed = 2 + 2 * len(plan.faults) + failing_s / 3 + self.world.clock.now / TURN_S
         for model_id, starts in self.starts.items():
             if starts > allowed:
                 because = f"{model_id} was started {starts} times; {allowed:.0f} are enough"

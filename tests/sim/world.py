@@ -10,6 +10,8 @@ import random
 from dataclasses import dataclass, field
 from typing import Final
 
+from helexa.cortex.orchestrator.policy import FleetPolicy
+from helexa.cortex.orchestrator.rules import ModelRules, Priority, ProvisioningPolicy
 from helexa.protocol.ids import ModelId
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.model import ModelConfig
@@ -25,6 +27,8 @@ from tests.sim.watch import InvariantError, Watch
 CONVERGED_WITHIN_S: Final = 700.0
 """Crash loops rest for 300 s, and waits after failures grow to as much."""
 QUIET_S: Final = 40.0
+SILENT_WITHIN_S: Final = 500.0
+"""Without traffic, idle replicas leave after their cooldowns, and others take their room."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Outcome:
     turns: int
     steps: int
     requests: dict[str, int] = field(default_factory=dict)
-    loads: int = 0
+    starts: int = 0
 
 
 class SimWorld:
@@ -61,7 +65,9 @@ class SimWorld:
         self.chat_models = {m.id for m in self.models if m.options.get("kind") != "embed"}
         self.watch = Watch(self)
         self.callers = Callers(self, seed)
-        self.cortex = SimCortex(self, self.models)
+        self.rules = {m.id: _rules(dice) for m in self.models} if seed % 2 else {}
+        knobs = ProvisioningPolicy(scale_up_after_s=5.0, cooldown_s=dice.choice((30.0, 120.0)))
+        self.cortex = SimCortex(self, self.models, self.rules, FleetPolicy(provisioning=knobs))
         self.neurons = [self._neuron(dice, number) for number in range(self.shape.neurons)]
         for neuron in self.neurons:
             self.clock.after(dice.random() * 3, neuron.start)
@@ -149,19 +155,25 @@ class SimWorld:
     def unfinished(self) -> str:
         """Say what is not yet as it should be; empty when all is.
 
-        A model that should run runs, or there is nowhere to run it: no neuron that allows its
-        engine has enough memory left.
+        Each model has as many replicas as it should have now, or there is nowhere for one more:
+        no neuron that allows its engine and has none of it has enough memory left.
         """
+        snapshot = self.cortex.snapshot
         for model in self.models:
-            if any(self._serves(n, model.id) for n in self.neurons):
-                if not self.cortex.snapshot.models[model.id].replicas:
-                    return f"{model.id} is loaded, and cortex does not know"
+            serving = [n for n in self.neurons if self._serves(n, model.id)]
+            if len(serving) != len(snapshot.models[model.id].replicas):
+                return f"{model.id} is loaded on {serving}, and cortex does not know"
+            wanted = snapshot.desired[model.id].replicas
+            if len(serving) > wanted:
+                return f"{model.id} has {len(serving)} replicas and should have {wanted}"
+            if len(serving) == wanted:
                 continue
             need = int(float(model.options["memory_gib"]) * GIB)
             for neuron in self.neurons:
                 free = neuron.budget_bytes - sum(neuron.engine_bytes.values())
-                if neuron.up and model.engine in neuron.engines and need <= free:
-                    return f"{model.id} is not loaded, and {neuron.id} has {free} bytes free"
+                able = neuron.up and neuron not in serving and model.engine in neuron.engines
+                if able and need <= free:
+                    return f"{model.id} has too few replicas, and {neuron.id} has {free} bytes free"
         return ""
 
     @staticmethod
@@ -176,6 +188,19 @@ class SimWorld:
             if neuron.up
             for status in neuron.state.statuses(neuron.local_s())
         )
+
+
+def _rules(dice: random.Random) -> ModelRules:
+    """Return what an operator might ask of a model; half of the worlds are plain."""
+    least = dice.choice((0, 0, 1, 1, 2))
+    return ModelRules(
+        min_replicas=least,
+        max_replicas=dice.choice((max(least, 1), least + 1, None)),
+        guaranteed=dice.random() < 0.3,
+        priority=dice.choice(tuple(Priority)),
+        keep_alive_s=dice.choice((None, 15.0, 60.0)) if least == 0 else None,
+        pinned=dice.random() < 0.1,
+    )
 
 
 def _model(dice: random.Random, number: int) -> ModelConfig:
@@ -208,23 +233,28 @@ def run(plan: Plan, shape: Shape | None = None) -> Outcome:
         clock.run_until(clock.now + 1.0)
         watch.check_bounds()
     converged_s = clock.now - peace
-    asked = len(world.cortex.provisions)
-    clock.run_until(clock.now + QUIET_S)
-    check_quiet(world, asked)
+    check_quiet(world)
     for ask in world.callers.asks.values():
         watch.check_answer(ask)
     watch.check_flapping(plan)
     outcome = Outcome(clock.now, converged_s, clock.events, world.cortex.turns, watch.steps)
     outcome.requests = world.callers.outcomes
-    outcome.loads = sum(watch.starts.values())
+    outcome.starts = sum(watch.starts.values())
     return outcome
 
 
-def check_quiet(world: SimWorld, asked: int) -> None:
-    """Nothing is asked any more, and nothing is left over."""
-    watch, pipeline = world.watch, world.cortex.pipeline
-    if len(world.cortex.provisions) > asked:
-        watch.fail("converged is silent", f"{world.cortex.provisions[asked:][:3]}")
+def check_quiet(world: SimWorld) -> None:
+    """Soon nothing is asked any more, and nothing is left over."""
+    watch, pipeline, clock = world.watch, world.cortex.pipeline, world.clock
+    limit_s, asked = clock.now + SILENT_WITHIN_S, -1
+    while asked != len(world.cortex.provisions):
+        if clock.now > limit_s:
+            told = [f"{p.cause} {p.command}" for _, p in world.cortex.provisions[-4:]]
+            watch.fail("converged is silent", f"after {SILENT_WITHIN_S:g} s: {told}")
+        asked = len(world.cortex.provisions)
+        clock.run_until(clock.now + QUIET_S)
+    if why := world.unfinished():
+        watch.fail("desired becomes actual", f"in the end {why}")
     if pipeline.inflight.total or len(pipeline) or pipeline.held:
         watch.fail("nothing is left over", f"{pipeline.inflight.total} in flight, no caller")
     for neuron in world.neurons:
