@@ -62,7 +62,8 @@ class Callers:
 
     def _next(self, model_id: ModelId, per_second: float) -> None:
         if not self.stopped:
-            self.ask(model_id)
+            if model_id not in self.world.unwanted:
+                self.ask(model_id)
             self.begin(model_id, per_second)
 
     def size_of(self, request_id: str) -> tuple[int, float]:

@@ -64,7 +64,7 @@ class SimCortex:
         self.stalled_until = 0.0
         self._connections = 0
         self._tickets = 0
-        self._remembered: FleetSnapshot | None = None
+        self.remembered: FleetSnapshot | None = None
         self._learned: tuple[float, DemandMemory] | None = None
         self.start()
 
@@ -74,7 +74,9 @@ class SimCortex:
         """A new process, with what the last one had written down."""
         self.runs += 1
         self.up = True
+        self.started_s = self.clock.now
         self.links: dict[int, Link] = {}
+        self._seen: dict[NeuronId, int] = {}
         self.current: dict[NeuronId, Link] = {}
         self._streams: dict[int, dict[SimStream, None]] = {}
         self._queue: list[ev.Event] = []
@@ -103,8 +105,8 @@ class SimCortex:
         if self._learned is not None:
             written_s, memory = self._learned
             self.report(ev.DemandRestored(memory, self.clock.now - written_s))
-        if self._remembered is not None:
-            for event in events_of(memory_of(self._remembered)):
+        if self.remembered is not None:
+            for event in events_of(memory_of(self.remembered)):
                 self.report(event)
         self.want(self.configs)
         self.clock.after(TICK_S, self._tick, self.runs)
@@ -134,6 +136,7 @@ class SimCortex:
     def accept(self, link: Link) -> None:
         """A neuron's connection is open."""
         self.links[link.number] = link
+        self._seen[link.neuron.id] = self.links_seen(link.neuron.id) + 1
         self._streams[link.number] = {}
         link.on_close(self._link_closed)
 
@@ -150,6 +153,10 @@ class SimCortex:
         event = event_of(link.neuron.id, link.number, message)
         if event is not None:
             self.report(event)
+
+    def links_seen(self, neuron_id: NeuronId) -> int:
+        """Return how many connections of a neuron this run of cortex has taken."""
+        return self._seen.get(neuron_id, 0)
 
     def _link_closed(self, link: Link, because: str) -> None:
         self.links.pop(link.number, None)
@@ -239,6 +246,7 @@ class SimCortex:
         for command in commands:
             if isinstance(command, Provision):
                 self.provisions.append((self.clock.now, command))
+                self.world.watch.sent(command)
                 link = self.links.get(command.connection)
                 if link is None:
                     because = "its connection is gone"
@@ -286,7 +294,7 @@ class SimCortex:
 
     def _remember(self, run: int) -> None:
         if run == self.runs and self.up:
-            self._remembered = self.snapshot
+            self.remembered = self.snapshot
             self._learned = self.clock.now, self.fleet.memory(self.clock.now, self.clock.now)
             self.clock.after(MEMORY_S, self._remember, run)
 

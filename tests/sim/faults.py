@@ -21,9 +21,10 @@ KINDS: Final = (
     "slow_loads",  # for a while, loads take ten times as long
     "pressure",  # another process takes half of the memory budget for a while
     "restart_cortex",  # cortex dies and comes back with what it had written down
+    "lose",  # a neuron dies for good
     "leave",  # the neuron says goodbye and comes back
     "burst",  # many requests for one model at once
-    "spec",  # a model is no longer wanted, for a while
+    "spec",  # a model is no longer wanted: for a while, or for good if that is over twenty seconds
     "stall",  # cortex itself does not run for some seconds
 )
 SEEDS_DIR: Final = Path(__file__).parent / "seeds"

@@ -71,6 +71,7 @@ class Job:
         self.over = False
         self.words, self.service_s = neuron.world.callers.size_of(opened.request_id)
         self.said = 0
+        self.since_s = neuron.world.clock.now
         stream.job = self
 
     def arrive(self) -> None:

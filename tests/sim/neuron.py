@@ -106,6 +106,8 @@ class SimNeuron:
         self._beats = 0
         self._timer = 0
         self._told: tuple[ModelStatus, ...] | None = None
+        self.failed_s: dict[ModelId, float] = {}
+        """When an engine last failed, of models that were not stopped since."""
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────
 
@@ -133,6 +135,7 @@ class SimNeuron:
         self.jobs.clear()
         self._drains.clear()
         self._told = None
+        self.failed_s.clear()
         link, self.link = self.link, None
         if link is not None:
             link.close_below("the process died")
@@ -248,6 +251,7 @@ class SimNeuron:
         elif isinstance(command, LoadModel):
             self.feed(e.LoadAsked(command_id=command_id, model_id=command.model_id))
         else:
+            self.failed_s.pop(command.model_id, None)
             self.feed(
                 e.UnloadAsked(
                     command_id=command_id, model_id=command.model_id, forget=command.forget
@@ -273,6 +277,7 @@ class SimNeuron:
         self._later(FETCH_S, self.feed, ready)
 
     def _start_engine(self, command: c.StartEngine) -> None:
+        self.world.watch.engine_starts(self, command.model_id)
         need = command.capability.memory_bytes or 0
         self.engine_bytes[command.attempt] = need
         self.loads_begun.append((self.world.clock.now, command.model_id))
@@ -315,6 +320,8 @@ class SimNeuron:
     def _feed_of(self, attempt: int, event: e.Event) -> None:
         """Tell news of an engine, if it is still there."""
         if attempt in self.engine_bytes:
+            if isinstance(event, e.EngineFailed):
+                self.failed_s[event.model_id] = self.world.clock.now
             self.feed(event)
 
     def crash_engine(self, pick: int) -> None:
@@ -327,6 +334,7 @@ class SimNeuron:
             exited = e.EngineExited(
                 model_id=model.model_id, attempt=model.attempt, because="it crashed"
             )
+            self.failed_s[model.model_id] = self.world.clock.now
             self._exit(exited)
 
     def _report(self, command: c.ReportStatus) -> None:

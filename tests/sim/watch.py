@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Final
 from helexa.cortex.gateway.metering import Outcome, Record
 from helexa.cortex.orchestrator import events as ev
 from helexa.cortex.orchestrator.commands import Provision
+from helexa.cortex.orchestrator.policy import REPLACE_AFTER_S
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot
 from helexa.neuron.registry.admission import QUEUE_MAX, Admission
 from helexa.protocol.control import LoadModel, UnloadModel
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
+from helexa.protocol.model import ModelStatus
 from tests.sim.callers import Ask
 from tests.sim.job import Job
 from tests.sim.link import Link
@@ -52,6 +54,8 @@ class Told:
     models: dict[ModelId, ModelState] = field(default_factory=dict)
     needs: dict[ModelId, int] = field(default_factory=dict)
     budget_bytes: int = 0
+    recovering: dict[ModelId, float] = field(default_factory=dict)
+    """Until when the neuron itself is to try again what failed."""
 
 
 class Watch:
@@ -60,9 +64,14 @@ class Watch:
     def __init__(self, world: "SimWorld") -> None:
         self.world = world
         self.told: dict[NeuronId, Told] = {}
+        self._sent: dict[tuple[NeuronId, ModelId], tuple[str, float]] = {}
+        """Commands that were not answered, and when they were sent."""
+        self._refused: dict[tuple[NeuronId, ModelId], float] = {}
+        self._tried: dict[str, set[tuple[NeuronId, int]]] = {}
         self._leaving: set[tuple[NeuronId, ModelId]] = set()
         self.starts: Counter[ModelId] = Counter()
         """Engines that were started, by model."""
+        self._ended_s: dict[str, float] = {}
         self.at_work: set[str] = set()
         """Requests that are with a neuron."""
         self.snapshots = 0
@@ -86,6 +95,7 @@ class Watch:
                 told.budget_bytes = event.register.capabilities.memory_budget_bytes
                 self._list(told, event.register.models, whole=True)
                 self.told[neuron.id] = told
+                self._forget(neuron.id)
             return
         told = self.told.get(getattr(event, "neuron_id", NeuronId("")))
         if told is None or told.connection != getattr(event, "connection", 0):
@@ -94,23 +104,52 @@ class Watch:
             self._list(told, event.models, whole=True)
         elif kind is ev.ModelReported:
             self._list(told, (event.status,), whole=False)
+            self._sent.pop((event.neuron_id, event.status.model_id), None)
         elif kind is ev.CapabilitiesChanged:
             told.budget_bytes = event.capabilities.memory_budget_bytes
             self._list(told, event.models, whole=True)
+            self._forget(event.neuron_id)
+        elif kind is ev.CommandAnswered:
+            key = (event.neuron_id, event.response.model_id)
+            sent = self._sent.get(key)
+            if sent is not None and sent[0] == event.response.command_id:
+                del self._sent[key]
+                if not event.response.accepted:
+                    self._refused[key] = self.world.clock.now
         elif kind is ev.NeuronGone:
             del self.told[event.neuron_id]
+            self._forget(event.neuron_id)
+
+    def _forget(self, neuron_id: NeuronId) -> None:
+        for ledger in (self._sent, self._refused):
+            for key in [key for key in ledger if key[0] == neuron_id]:
+                del ledger[key]
+
+    def sent(self, provision: Provision) -> None:
+        """A command leaves; the one before it to the same model was answered, or is given up."""
+        key, now = (provision.neuron_id, provision.model_id), self.world.clock.now
+        before = self._sent.get(key)
+        if before is not None and now - before[1] < 9.0:
+            self.fail("one command at a time", f"{provision}, {now - before[1]:.1f} s after one")
+        refused_s = self._refused.pop(key, None)
+        if refused_s is not None and now - refused_s < 1.9:
+            self.fail("what was refused waits", f"{provision}, {now - refused_s:.1f} s after a no")
+        self._sent[key] = provision.command_id, now
 
     def _is_current(self, told: Told) -> bool:
         return told.connection in self.world.cortex.links
 
-    @staticmethod
-    def _list(told: Told, statuses: "tuple[object, ...]", *, whole: bool) -> None:
+    def _list(self, told: Told, statuses: tuple[ModelStatus, ...], *, whole: bool) -> None:
         if whole:
             told.models = {}
             listed = {status.model_id for status in statuses}
             told.needs = {key: need for key, need in told.needs.items() if key in listed}
         for status in statuses:
             told.models[status.model_id] = status.state
+            told.recovering.pop(status.model_id, None)
+            if status.retry_after_s is not None:
+                until_s = self.world.clock.now + status.retry_after_s
+                told.recovering[status.model_id] = until_s
             if status.capability is not None and status.capability.memory_bytes is not None:
                 told.needs[status.model_id] = status.capability.memory_bytes
 
@@ -149,11 +188,27 @@ class Watch:
         up = [
             key
             for key, told in self.told.items()
-            if told.models.get(model_id) in _UP and not self._leaves(snapshot, key, model_id)
+            if (told.models.get(model_id) in _UP or self._recovers(told, model_id))
+            and not self._leaves(snapshot, key, model_id)
         ]
+        self._check_truth(model_id)
         asked[model_id] += 1
         if len(up) + asked[model_id] > desired.replicas:
             self.fail("no more replicas than desired", f"{model_id} is up on {up} already")
+
+    def _recovers(self, told: Told, model_id: ModelId) -> bool:
+        return told.recovering.get(model_id, 0.0) > self.world.clock.now
+
+    def _check_truth(self, model_id: ModelId) -> None:
+        """A cortex that has just come back waits for those who had the model."""
+        cortex, now = self.world.cortex, self.world.clock.now
+        known = cortex.remembered.models.get(model_id) if cortex.remembered is not None else None
+        if known is None or cortex.runs == 1 or now - cortex.started_s > REPLACE_AFTER_S - 1.0:
+            return
+        had = {replica.neuron_id for replica in known.replicas}
+        for neuron in self.world.neurons:
+            if neuron.id in had - self.told.keys() and cortex.links_seen(neuron.id) == 0:
+                self.fail("no reload of what is held", f"{model_id} was on {neuron.id}, not asked")
 
     def _leaves(self, snapshot: FleetSnapshot, neuron_id: NeuronId, model_id: ModelId) -> bool:
         """Tell whether a replica was told to go, by now or in this very decision."""
@@ -217,6 +272,10 @@ class Watch:
         """The gateway opens a stream for a request."""
         now, neuron_id = self.world.clock.now, link.neuron.id
         self.at_work.add(job.request_id)
+        tried = self._tried.setdefault(job.request_id, set())
+        if (neuron_id, link.epoch) in tried:
+            self.fail("a retry goes elsewhere", f"{job.request_id} again to {neuron_id}")
+        tried.add((neuron_id, link.epoch))
         told = self.told.get(neuron_id)
         if told is None or told.connection != link.number:
             self.fail("routed to what is there", f"{neuron_id} is not connected")
@@ -236,6 +295,7 @@ class Watch:
         """The gateway books the end of a request."""
         if ask.record is not None:
             self.fail("a request ends once", f"{ask.request_id}: {ask.record} and {record}")
+        self._ended_s[ask.request_id] = self.world.clock.now
         if len(ask.ends) > 1:
             self.fail("a request ends once", f"{ask.request_id}: {ask.ends}")
 
@@ -268,11 +328,22 @@ class Watch:
             for model_id, admission in neuron.seats.items():
                 if admission.waiting and admission.active < admission._seats:
                     self.fail("a free seat is taken", f"{model_id} on {neuron.id}")
+            self._check_work(neuron)
         self._check_waits(cortex.snapshot)
         hold_s = cortex.settings.hold_for_load_s + cortex.settings.first_byte_timeout_s + 60
         for ask in self.world.callers.open.values():
             if self.world.clock.now - ask.started_s > 2 * hold_s:
                 self.fail("a request ends", f"{ask.request_id} is open for too long")
+
+    def _check_work(self, neuron: "SimNeuron") -> None:
+        """Nobody works for long for a caller that is gone."""
+        now = self.world.clock.now
+        if now < max(neuron.wire.blocked_until, neuron.wire.slow_until) + 5.0:
+            return
+        for job in neuron.jobs.values():
+            ended_s = self._ended_s.get(job.request_id)
+            if ended_s is not None and now - ended_s > 5.0 and now - job.since_s > 5.0:
+                self.fail("work for nobody ends", f"{job.request_id} on {neuron.id}")
 
     def _check_waits(self, snapshot: FleetSnapshot) -> None:
         """Who could be served is not kept waiting."""
@@ -289,6 +360,13 @@ class Watch:
                     self.fail("nobody waits in vain", f"{ask.request_id}, {replica} is free")
 
     # ── neurons ───────────────────────────────────────────────────────────────────────────────
+
+    def engine_starts(self, neuron: "SimNeuron", model_id: ModelId) -> None:
+        """An engine is about to be started."""
+        since_s = self.world.clock.now - neuron.failed_s.get(model_id, float("-inf"))
+        if since_s < 0.45:
+            because = f"{model_id} on {neuron.id}, {since_s:.2f} s after it failed"
+            self.fail("what failed waits", because)
 
     def engine_started(self, neuron: "SimNeuron") -> None:
         """An engine process was started: all of them fit into the budget of now."""

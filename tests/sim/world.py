@@ -63,6 +63,8 @@ class SimWorld:
         self.shape = shape or Shape(dice.randrange(1, 7), dice.randrange(1, 6), 0.15)
         self.models = tuple(_model(dice, number) for number in range(self.shape.models))
         self.chat_models = {m.id for m in self.models if m.options.get("kind") != "embed"}
+        self.unwanted: set[ModelId] = set()
+        self.lost: set[str] = set()
         self.watch = Watch(self)
         self.callers = Callers(self, seed)
         self.rules = {m.id: _rules(dice) for m in self.models} if seed % 2 else {}
@@ -126,6 +128,10 @@ class SimWorld:
                 if self.cortex.up:
                     self.cortex.die()
                     self.clock.at(until, self.cortex.start)
+            case "lose":
+                if len(self.lost) < len(self.neurons) - 1:
+                    self.lost.add(neuron.id)
+                    neuron.die()
             case "leave":
                 neuron.leave()
                 self.clock.after(3.5 + fault.amount_s, self._revive, neuron)
@@ -133,8 +139,10 @@ class SimWorld:
                 for _ in range(20):
                     self.callers.ask(model.id)
             case "spec":
-                self.cortex.want(tuple(m for m in self.models if m is not model))
-                self.clock.at(until, lambda: self.cortex.want(self.models))
+                self.unwanted.add(model.id)
+                self._want()
+                if fault.amount_s <= 20.0:
+                    self.clock.at(until, self._want_again, model.id)
             case "stall":
                 self.cortex.stall(min(fault.amount_s, 12.0))
             case _:
@@ -145,10 +153,16 @@ class SimWorld:
             neuron.die()
             self.clock.after(seconds, self._revive, neuron)
 
-    @staticmethod
-    def _revive(neuron: SimNeuron) -> None:
-        if not neuron.up:
+    def _revive(self, neuron: SimNeuron) -> None:
+        if not neuron.up and neuron.id not in self.lost:
             neuron.start()
+
+    def _want(self) -> None:
+        self.cortex.want(tuple(m for m in self.models if m.id not in self.unwanted))
+
+    def _want_again(self, model_id: ModelId) -> None:
+        self.unwanted.discard(model_id)
+        self._want()
 
     # ── how it should end ─────────────────────────────────────────────────────────────────────
 
@@ -161,9 +175,10 @@ class SimWorld:
         snapshot = self.cortex.snapshot
         for model in self.models:
             serving = [n for n in self.neurons if self._serves(n, model.id)]
-            if len(serving) != len(snapshot.models[model.id].replicas):
+            view, desired = snapshot.models.get(model.id), snapshot.desired.get(model.id)
+            if len(serving) != (len(view.replicas) if view is not None else 0):
                 return f"{model.id} is loaded on {serving}, and cortex does not know"
-            wanted = snapshot.desired[model.id].replicas
+            wanted = desired.replicas if desired is not None else 0
             if len(serving) > wanted:
                 return f"{model.id} has {len(serving)} replicas and should have {wanted}"
             if len(serving) == wanted:

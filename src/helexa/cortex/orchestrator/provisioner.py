@@ -51,7 +51,7 @@ def reconcile(snapshot: FleetSnapshot, now: float) -> list[Provision]:
         commands.extend(_update_configs(desired, board))
         commands.extend(_more(desired, board))
         commands.extend(_fewer(desired, board))
-    commands.extend(_take_away(snapshot, board.neurons))
+    commands.extend(_take_away(snapshot, board))
     commands.extend(unload_drained(board))
     return commands
 
@@ -179,8 +179,8 @@ def _update_configs(desired: DesiredModel, board: Board) -> Iterator[Provision]:
             )
 
 
-def _take_away(snapshot: FleetSnapshot, neurons: list[NeuronView]) -> Iterator[Provision]:
-    for neuron in neurons:
+def _take_away(snapshot: FleetSnapshot, board: Board) -> Iterator[Provision]:
+    for neuron in board.neurons:
         if neuron.state is not NeuronState.CONNECTED or neuron.draining:
             continue
         for model_id in sorted(neuron.instances):
@@ -188,6 +188,7 @@ def _take_away(snapshot: FleetSnapshot, neurons: list[NeuronView]) -> Iterator[P
             if (
                 instance.owned
                 and instance.pending is None
+                and not board.leaves(neuron, model_id)
                 and model_id not in snapshot.desired
                 and instance.status is not None
                 and instance.state is not ModelState.UNLOADING
