@@ -354,7 +354,7 @@ class Watch:
             if ask.request_id in self.at_work or now - ask.started_s < 3.0:
                 continue
             for replica in snapshot.models[ask.model_id].replicas:
-                in_flight = cortex.pipeline.inflight.count(replica.neuron_id, replica.model_id)
+                in_flight = cortex.pipeline.inflight.on(replica)
                 free = in_flight < replica.capability.seats
                 if free and replica.healthy and not replica.suspect:
                     self.fail("nobody waits in vain", f"{ask.request_id}, {replica} is free")
