@@ -187,8 +187,10 @@ class FleetWorld:
 
     def _happen(self, event: ev.Event) -> None:
         commands = self.fleet.apply([event], self.now)
-        view = self.fleet.snapshot(self.now)
-        provisions = self.fleet.issue(reconcile(view, self.now), self.now)
+        provisions: list[Provision] = []
+        if self.fleet.plan_is_due(self.now):
+            view = self.fleet.snapshot(self.now)
+            provisions = self.fleet.issue(reconcile(view, self.now), self.now)
         self.provisions.extend(provisions)
         self.snapshot = self.fleet.snapshot(self.now)
         for command in commands:

@@ -320,7 +320,7 @@ async def _start(parts: _Parts, wanted: DesiredChanged) -> None:
         loop.report(event)
     loop.report(wanted)
     fleet_metrics = FleetMetrics(parts.metrics)
-    loop.subscribe(fleet_metrics.update)
+    parts.metrics.before_render(lambda: fleet_metrics.update(loop.snapshot()))
     loop.subscribe(parts.memory.note)
     parts.memory.start(parts.tasks)
     parts.demand.start(parts.tasks)

@@ -86,3 +86,14 @@ def test_a_newcomer_below_its_guarantee_is_short() -> None:
     assert board(neuron("n1", m=LOADED)).newcomer(wanted).short
     assert not board(neuron("n1", m=LOADED), neuron("n2", m=LOADED)).newcomer(wanted).short
     assert board(neuron("n1")).neuron(NeuronId("n1")).descriptor.id == "n1"
+
+
+def test_a_model_that_is_told_to_leave_in_this_reconcile_is_told_once() -> None:
+    """Found by the simulated world: two that waited were promised the room of the same third."""
+    view = neuron("n1", m=instance(ModelState.LOADED, GIB))
+    at = board(view)
+    assert not at.leaves(view, M)
+    at.leave(view, M)
+    assert at.leaves(view, M)
+    (held,) = at.held_on(view)
+    assert held.leaving

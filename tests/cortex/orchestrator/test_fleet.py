@@ -400,4 +400,7 @@ def test_models_and_neurons_made_up_one_after_another_do_not_pile_up() -> None:
     for number in range(2, ABSENT_MAX + 10):
         name = f"x{number}"
         state.apply([joined(number, register(name)), NeuronGone(NeuronId(name), number, "")], 2.0)
-    assert len(state.snapshot(2.0).neurons) <= ABSENT_MAX + 2
+    neurons = state.snapshot(2.0).neurons
+    assert len(neurons) == ABSENT_MAX + 1
+    assert "n1" in neurons, "those that are present stay"
+    assert "x2" not in neurons, "those that left first are forgotten first"

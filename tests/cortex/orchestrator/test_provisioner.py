@@ -6,8 +6,10 @@ from types import MappingProxyType
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from helexa.cortex.orchestrator.commands import Provision
 from helexa.cortex.orchestrator.demand import DemandSample
 from helexa.cortex.orchestrator.events import (
+    CommandAnswered,
     DemandSampled,
     DesiredChanged,
     ModelPinned,
@@ -22,7 +24,7 @@ from helexa.cortex.orchestrator.fleet import FleetState
 from helexa.cortex.orchestrator.policy import REPLACE_AFTER_S, SURPLUS_S
 from helexa.cortex.orchestrator.provisioner import by_need, reconcile
 from helexa.cortex.orchestrator.rules import ModelRules, Priority, ProvisioningPolicy
-from helexa.protocol.control import LoadModel, UnloadModel, UpsertModelConfig
+from helexa.protocol.control import LoadModel, ProvisioningResponse, UnloadModel, UpsertModelConfig
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.neuron import NeuronHealth, NeuronLoad
@@ -134,6 +136,22 @@ def test_only_what_this_cortex_put_there_is_taken_away() -> None:
     state.apply([NeuronBeat(N1, 1, NeuronHealth(), NeuronLoad(), (status(theirs),))], 14.0)
     state.apply([Tick()], 14.0)
     assert reconcile(state.snapshot(14.0), 14.0) == []
+
+
+def test_a_model_that_its_neuron_was_made_to_forget_is_given_its_config_again() -> None:
+    """Found by the simulated world: what was unwanted for a moment was asked to load for ever."""
+    state = fleet(model())
+    state.apply([joined(1, register("n1", status(model())))], 0.0)
+    state.apply([DesiredChanged(models=())], 1.0)
+    view = state.snapshot(1.0).neurons[N1].instances[M]
+    (unload,) = state.issue([Provision(N1, M, UnloadModel(model_id=M, forget=True))], 1.0)
+    assert view.known_digest
+    state.apply([DesiredChanged(models=(model(),))], 2.0)
+    answer = ProvisioningResponse(command_id=unload.command_id, model_id=M, accepted=True)
+    state.apply([CommandAnswered(N1, 1, answer)], 2.0)
+    state.apply([NeuronBeat(N1, 1, NeuronHealth(), NeuronLoad(), ())], 3.0)
+    state.apply([NeuronHeard(N1, 1, 30.0), Tick()], 30.0)
+    assert asked(state, 30.0) == [("n1", "UpsertModelConfig")]
 
 
 def test_a_model_that_is_going_down_is_not_loaded_before_it_is_down() -> None:

@@ -1,4 +1,7 @@
-"""The fleet's gauges, set from each snapshot. Their names are a contract: docs/metrics.md."""
+"""The fleet's gauges, set from the snapshot. Their names are a contract: docs/metrics.md.
+
+Counting a large fleet takes milliseconds, so it is done when somebody reads the metrics.
+"""
 
 from typing import Final
 

@@ -119,6 +119,7 @@ class Board:
         """Neurons that have a model, are about to, or make room for it."""
         self.promised: dict[ModelId, set[NeuronId]] = {}
         """Neurons that make room for a model."""
+        self._told_to_leave: set[tuple[NeuronId, ModelId]] = set()
         self._occupied: dict[NeuronId, set[ModelId]] = {}
         self._by_id = {n.descriptor.id: n for n in self.neurons}
         for neuron in self.neurons:
@@ -186,7 +187,13 @@ class Board:
     def leave(self, neuron: NeuronView, model_id: ModelId) -> int:
         """Note that a model is told to leave; its memory stays booked. Returns its bytes."""
         self.holders.get(model_id, set()).discard(neuron.descriptor.id)
+        self._told_to_leave.add((neuron.descriptor.id, model_id))
         return need_on(neuron.instances[model_id], self.needs.get(model_id, 0))
+
+    def leaves(self, neuron: NeuronView, model_id: ModelId) -> bool:
+        """Tell whether a model was told to leave a neuron, now or before."""
+        instance = neuron.instances.get(model_id, Instance())
+        return (neuron.descriptor.id, model_id) in self._told_to_leave or _is_leaving(instance)
 
     def newcomer(self, model: DesiredModel) -> Newcomer:
         """Return a model as one that needs room."""
@@ -240,7 +247,7 @@ class Board:
             idle_s=0.0 if working else idle_s,
             busy=working or (demand is not None and demand.in_flight > 0),
             loaded=instance.state is ModelState.LOADED and instance.pending is None,
-            leaving=instance.state is ModelState.UNLOADING or _is_leaving(instance),
+            leaving=instance.state is ModelState.UNLOADING or self.leaves(neuron, model_id),
             loaded_since_s=instance.since_s,
             ours=instance.owned or configured,
             surplus=len(self.holders.get(model_id, ())) > rules.min_replicas,

@@ -28,6 +28,7 @@ from helexa.cortex.orchestrator.instances import (
     requests_ended,
     undelivered,
 )
+from helexa.cortex.orchestrator.ledger import Ledger
 from helexa.cortex.orchestrator.liveness import (
     CLOSE_LOST,
     CLOSE_REPLACED,
@@ -37,11 +38,11 @@ from helexa.cortex.orchestrator.liveness import (
     refuse_takeover,
     state_after_silence,
 )
-from helexa.cortex.orchestrator.neurons import Neuron, surplus_of
+from helexa.cortex.orchestrator.neurons import ABSENT_MAX, Neuron
 from helexa.cortex.orchestrator.policy import FleetPolicy
 from helexa.cortex.orchestrator.remembered import DemandMemory
-from helexa.cortex.orchestrator.snapshot import EMPTY, FleetSnapshot, Instance, frozen
-from helexa.cortex.orchestrator.views import model_views, names_of
+from helexa.cortex.orchestrator.snapshot import FleetSnapshot, Instance
+from helexa.cortex.orchestrator.views import next_snapshot
 from helexa.cortex.orchestrator.wishes import Wish, Wishes
 from helexa.protocol.control import LoadModel
 from helexa.protocol.ids import CommandId, ModelId, NeuronId
@@ -63,12 +64,15 @@ class FleetState:
         self._policy = policy
         self._prefix = command_prefix
         self._issued = 0
-        self._version = 0
         self._neurons: dict[NeuronId, Neuron] = {}
+        self._absent: dict[NeuronId, None] = {}  # in the order in which they left
         self._wishes = Wishes(policy)
         self._commands: list[Command] = []
-        self._changed = True
-        self._last = EMPTY
+        self._ledger = Ledger()
+        self._changed = True  # more than the ledger knows of: every view is made anew
+        self._plan_issued = -1
+        self._planned_s = 0.0
+        self._last = FleetSnapshot(default_models=policy.default_models)
         self._handlers: Final[dict[type, Callable[[Any, float], None]]] = {
             ev.NeuronRegistered: self._registered,
             ev.NeuronHeard: self._heard,
@@ -94,8 +98,16 @@ class FleetState:
         commands, self._commands = self._commands, []
         return commands
 
+    def plan_is_due(self, now: float) -> bool:
+        """Tell whether a reconcile could find anything that the last `issue` did not know."""
+        return self.snapshot(now).plan != self._plan_issued
+
     def issue(self, provisions: Iterable[Provision], now: float) -> list[Provision]:
-        """Give each command its id and connection, and remember that it is under way."""
+        """Give each command its id and connection, and remember that it is under way.
+
+        `provisions` are all that follows from the last snapshot, none included.
+        """
+        self._plan_issued = self._last.plan
         out: list[Provision] = []
         for provision in provisions:
             neuron = self._neurons[provision.neuron_id]
@@ -109,31 +121,17 @@ class FleetState:
             if loads and provision.model_id in self._wishes.configured:
                 instance = replace(instance, owned=True)
             neuron.put(provision.model_id, instance)
-            self._changed = True
             out.append(replace(provision, command_id=command_id, connection=neuron.connection))
         return out
 
     def snapshot(self, now: float) -> FleetSnapshot:
         """Return the fleet as of now; the last snapshot itself where nothing has changed."""
-        if not self._changed:
-            return self._last
-        self._changed = False
-        self._version += 1
-        neurons = {key: neuron.view() for key, neuron in self._neurons.items()}
-        self._wishes.resize(self._last.models, neurons, now)
-        desired = self._wishes.desired(self._last.models)
-        outlook = self._wishes.outlook(now)
-        models = model_views(desired, neurons, outlook, now)
-        self._last = FleetSnapshot(
-            version=self._version,
-            taken_s=now,
-            models=frozen(models),
-            names=frozen(names_of(models)),
-            neurons=frozen(neurons),
-            default_models=self._policy.default_models,
-            desired=frozen(desired),
-            outlook=outlook,
-        )
+        if self._changed or self._ledger:
+            everything, self._changed = self._changed, False
+            if everything or self._ledger.plan:
+                self._planned_s = now
+            fleet = self._neurons, self._wishes, self._ledger
+            self._last = next_snapshot(self._last, *fleet, now, everything=everything)
         return self._last
 
     def memory(self, now: float, wall_s: float) -> DemandMemory:
@@ -159,7 +157,6 @@ class FleetState:
             if because is not None:
                 known.conflicts += 1
                 known.touch()
-                self._changed = True
                 self._remark("neuron_refused", "warning", neuron_id, because=because)
                 self._close(event.connection, CLOSE_NODE_ID_TAKEN, because)
                 return
@@ -167,14 +164,13 @@ class FleetState:
                 if known.descriptor.epoch != register.neuron.epoch:
                     known.taken_over_s = now
                 self._close(known.connection, CLOSE_REPLACED, "this neuron connected anew")
-        neuron = Neuron.registered(event.connection, register, now)
+        neuron = Neuron.registered(event.connection, register, now, self._ledger)
         if known is not None:
             neuron.inherit(known)
         self._neurons[neuron_id] = neuron
-        for surplus in surplus_of(self._neurons):
-            del self._neurons[surplus]
+        self._absent.pop(neuron_id, None)
         self._report_all(neuron, register.models, now, fresh=True)
-        self._changed = True
+        neuron.turn()
         self._commands.append(AcceptNeuron(event.connection, neuron_id))
         self._remark("neuron_registered", "info", neuron_id)
 
@@ -206,6 +202,9 @@ class FleetState:
 
     def _lose(self, neuron: Neuron, now: float, because: str) -> None:
         self._enter(neuron, NeuronState.GONE, now)
+        self._absent[neuron.descriptor.id] = None
+        while len(self._absent) > ABSENT_MAX:  # names made up one after another must not pile up
+            self._forget(min(self._absent, key=lambda key: self._neurons[key].cordoned))
         neuron.connection = 0
         for model_id, instance in list(neuron.instances.items()):
             neuron.put(model_id, replace(instance, pending=None))
@@ -214,15 +213,15 @@ class FleetState:
     def _restored(self, event: ev.NeuronRestored, now: float) -> None:
         if event.neuron.id in self._neurons:
             return
-        neuron = Neuron.restored(event, now)
+        neuron = Neuron.restored(event, now, self._ledger)
         self._neurons[event.neuron.id] = neuron
+        self._absent[event.neuron.id] = None
         self._report_all(neuron, event.models, now, fresh=True)
-        self._changed = True
+        neuron.turn()
 
     def _marked(self, event: ev.NeuronMarked, _now: float) -> None:
         neuron = self._neurons.get(event.neuron_id)
         if neuron is not None and (mark := neuron.mark(event)):
-            self._changed = True
             self._remark(f"neuron_{mark}", "info", event.neuron_id, because=event.cause)
 
     def _tick(self, _event: ev.Tick, now: float) -> None:
@@ -230,8 +229,7 @@ class FleetState:
         for neuron_id, neuron in list(self._neurons.items()):
             if neuron.state not in PRESENT:
                 if neuron.is_forgotten(now, liveness.forgotten_after_s):
-                    del self._neurons[neuron_id]
-                    self._changed = True
+                    self._forget(neuron_id)
                     self._remark("neuron_forgotten", "info", neuron_id)
                 continue
             state = state_after_silence(neuron.state, now - neuron.heard_s, liveness)
@@ -242,12 +240,17 @@ class FleetState:
             elif state is not neuron.state:
                 self._enter(neuron, state, now)
                 self._remark("neuron_suspect", "warning", neuron_id)
-            for model_id, instance in list(neuron.instances.items()):
-                self._put(neuron, model_id, expired(instance, now))
-        # Waits after failures end by time alone, and what is shown of them is as of a moment.
-        waits = any(n.waits(self._last.taken_s) for n in self._neurons.values())
+            for model_id in sorted(neuron.waiting):
+                self._put(neuron, model_id, expired(neuron.instances[model_id], now))
+        # Waits after failures end by time alone, and are shown as of a moment.
+        waits = any(n.waits(self._planned_s) for n in self._neurons.values())
         if self._wishes.tick(self._last.models, self._last.neurons, now) or waits:
-            self._changed = True
+            self._ledger.plan = True
+
+    def _forget(self, neuron_id: NeuronId) -> None:
+        neuron = self._neurons.pop(neuron_id)
+        self._absent.pop(neuron_id, None)
+        neuron.drop_all()
 
     # ── reports ───────────────────────────────────────────────────────────────────────────────
 
@@ -259,7 +262,6 @@ class FleetState:
         neuron.health, neuron.load = event.health, event.load
         neuron.touch()
         self._report_all(neuron, event.models, now)
-        self._changed = True
 
     def _capabilities(self, event: ev.CapabilitiesChanged, now: float) -> None:
         neuron = self._current(event.neuron_id, event.connection)
@@ -267,13 +269,13 @@ class FleetState:
             return
         if neuron.capabilities != event.capabilities:
             # What it refused for want of an engine or of memory may work now.
-            for model_id, instance in list(neuron.instances.items()):
+            for model_id in sorted(neuron.waiting):
+                instance = neuron.instances[model_id]
                 if not instance.recovering:
                     neuron.put(model_id, replace(instance, not_before_s=0.0, refusals=0))
         neuron.capabilities = event.capabilities
-        neuron.touch()
+        neuron.turn()
         self._report_all(neuron, event.models, now)
-        self._changed = True
 
     def _health(self, event: ev.HealthReported, now: float) -> None:
         neuron = self._current(event.neuron_id, event.connection)
@@ -281,7 +283,6 @@ class FleetState:
             self._alive(neuron, now, now)
             neuron.health = event.health
             neuron.touch()
-            self._changed = True
 
     def _model_reported(self, event: ev.ModelReported, now: float) -> None:
         neuron = self._current(event.neuron_id, event.connection)
@@ -291,18 +292,17 @@ class FleetState:
     def _report_all(
         self, neuron: Neuron, statuses: tuple[ModelStatus, ...], now: float, *, fresh: bool = False
     ) -> None:
-        listed = {status.model_id for status in statuses}
         for status in statuses:
             self._report(neuron, status, now, fresh=fresh)
-        for model_id, instance in list(neuron.instances.items()):
-            if model_id in listed:
-                continue
+        for model_id in sorted(neuron.instances.keys() - {s.model_id for s in statuses}):
+            instance = neuron.instances[model_id]
             waits = instance.refusals or instance.not_before_s > now
             if instance.pending is None and not waits:
                 neuron.drop(model_id)
-                self._changed = True
-            elif instance.status is not None:
-                self._put(neuron, model_id, replace(instance, status=None, owned=False))
+            elif instance.status is not None or instance.known_digest:
+                # It has no config of it either: a load alone would be refused for ever.
+                bare = replace(instance, status=None, owned=False, known_digest="")
+                self._put(neuron, model_id, bare)
 
     def _report(self, neuron: Neuron, status: ModelStatus, now: float, *, fresh: bool) -> None:
         if not neuron.has_room_for(status.model_id):
@@ -332,7 +332,6 @@ class FleetState:
         response = event.response
         neuron.answers.append(response)
         neuron.touch()
-        self._changed = True
         instance = neuron.instances.get(response.model_id)
         if instance is not None:
             neuron.put(response.model_id, answered(instance, response, now, self._policy))
@@ -345,7 +344,8 @@ class FleetState:
         neuron = self._neurons.get(event.neuron_id)
         if neuron is None:
             return
-        for model_id, instance in list(neuron.instances.items()):
+        for model_id in sorted(neuron.waiting):
+            instance = neuron.instances[model_id]
             after = undelivered(instance, event.command_id, now, self._policy)
             self._put(neuron, model_id, after)
         self._remark("command_undelivered", "warning", event.neuron_id, because=event.because)
@@ -354,7 +354,7 @@ class FleetState:
 
     def _wish(self, event: Wish, now: float) -> None:
         if self._wishes.take(event, now, self._last.models):
-            self._changed = True
+            self._ledger.wish(plan=not isinstance(event, ev.DemandSampled))
 
     def _request_outcome(self, event: ev.RequestOutcome, now: float) -> None:
         neuron = self._neurons.get(event.neuron_id)
@@ -377,13 +377,12 @@ class FleetState:
 
     def _enter(self, neuron: Neuron, state: NeuronState, now: float) -> None:
         neuron.state, neuron.since_s = state, now
-        neuron.touch()
-        self._changed = True
+        neuron.turn()
 
     def _put(self, neuron: Neuron, model_id: ModelId, instance: Instance) -> None:
-        if neuron.instances.get(model_id) != instance:
+        before = neuron.instances.get(model_id)
+        if before is not instance and before != instance:
             neuron.put(model_id, instance)
-            self._changed = True
 
     def _close(self, connection: int, code: int, because: str) -> None:
         if connection:

@@ -9,7 +9,7 @@ free memory; a hash of both names parts equal neurons, so that they share the mo
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from helexa.cortex.orchestrator.board import Board, gibibytes, need_on
@@ -105,16 +105,44 @@ def place(
     digest = model.digest
     neurons = board.neurons if among is None else among
     verdicts = [_judge(model, digest, n, board, newcomer, ever=ever) for n in neurons]
-    best = min(
-        (v for v in verdicts if v.fits),
-        key=lambda v: (v.rank, _mixed(model.config.id, v.neuron_id)),
-        default=None,
-    )
+    best = min((v for v in verdicts if v.fits), key=_rank_for(model.config.id), default=None)
     return Placement(
         neuron_id=best.neuron_id if best is not None else None,
         verdicts=tuple(verdicts),
         needs_bytes=board.needs.get(model.config.id, 0),
     )
+
+
+def places(
+    model: DesiredModel, board: Board, among: Iterable[NeuronView], count: int
+) -> Iterator[Verdict]:
+    """Choose neurons for up to `count` more replicas, the best first; fewer where fewer fit.
+
+    The caller books each before it takes the next. A neuron is judged once for all of them, so
+    that forty replicas among a thousand neurons cost one look at each; only where a choice changes
+    what is left (replicas keep apart, others make room) the rest is judged anew.
+    """
+    left, rank = list(among), _rank_for(model.config.id)
+    while count > 0:
+        newcomer = board.newcomer(model)
+        verdicts = [_judge(model, model.digest, n, board, newcomer, ever=False) for n in left]
+        fitting = sorted((v for v in verdicts if v.fits), key=rank)
+        if not fitting:
+            return
+        free = [] if model.rules.placement.spread else [v for v in fitting if not v.evicts]
+        chosen = free[:count] or fitting[:1]
+        yield from chosen
+        count -= len(chosen)
+        taken = {verdict.neuron_id for verdict in chosen}
+        left = [neuron for neuron in left if neuron.descriptor.id not in taken]
+
+
+Rank = tuple[tuple[bool, bool, bool, int], bytes]
+
+
+def _rank_for(model_id: ModelId) -> Callable[[Verdict], Rank]:
+    """Return what fitting neurons are sorted by: the smallest is best."""
+    return lambda v: (v.rank, _mixed(model_id, v.neuron_id))
 
 
 def _mixed(model_id: ModelId, neuron_id: NeuronId) -> bytes:

@@ -27,7 +27,7 @@ from helexa.cortex.orchestrator.board import Board
 from helexa.cortex.orchestrator.commands import Provision
 from helexa.cortex.orchestrator.draining import unload_drained
 from helexa.cortex.orchestrator.liveness import NeuronState
-from helexa.cortex.orchestrator.placement import place
+from helexa.cortex.orchestrator.placement import places
 from helexa.cortex.orchestrator.policy import SURPLUS_S
 from helexa.cortex.orchestrator.snapshot import (
     DesiredModel,
@@ -51,7 +51,7 @@ def reconcile(snapshot: FleetSnapshot, now: float) -> list[Provision]:
         commands.extend(_update_configs(desired, board))
         commands.extend(_more(desired, board))
         commands.extend(_fewer(desired, board))
-    commands.extend(_take_away(snapshot, board.neurons))
+    commands.extend(_take_away(snapshot, board))
     commands.extend(unload_drained(board))
     return commands
 
@@ -78,14 +78,14 @@ def _more(desired: DesiredModel, board: Board) -> Iterator[Provision]:
     """Load what is missing where there is room, or tell others to make room for it."""
     model_id = desired.config.id
     holders = board.holders.get(model_id, set())
-    for _ in range(desired.replicas - sum(not board.neuron(key).draining for key in holders)):
-        among = [n for n in board.neurons if not _is_taken(n, model_id, board)]
-        placement = place(desired, board, among=among, ever=False)
-        if placement.neuron_id is None:
-            return
-        neuron = board.neuron(placement.neuron_id)
-        if placement.evicts:
-            yield from _make_room(desired, neuron, placement.evicts, board)
+    missing = desired.replicas - sum(not board.neuron(key).draining for key in holders)
+    if missing <= 0:
+        return
+    among = [n for n in board.neurons if not _is_taken(n, model_id, board)]
+    for place in places(desired, board, among, missing):
+        neuron = board.neuron(place.neuron_id)
+        if place.evicts:
+            yield from _make_room(desired, neuron, place.evicts, board)
         else:
             board.book(neuron, model_id)
             yield _first_step(desired, neuron)
@@ -161,7 +161,8 @@ def _update_configs(desired: DesiredModel, board: Board) -> Iterator[Provision]:
     """Tell neurons that hold the model its newer config; it is used at the next load."""
     if desired.demanded:
         return
-    for neuron in board.neurons:
+    for key in sorted(board.holders.get(desired.config.id, ())):
+        neuron = board.neuron(key)
         instance = neuron.instances.get(desired.config.id)
         if (
             instance is not None
@@ -179,8 +180,8 @@ def _update_configs(desired: DesiredModel, board: Board) -> Iterator[Provision]:
             )
 
 
-def _take_away(snapshot: FleetSnapshot, neurons: list[NeuronView]) -> Iterator[Provision]:
-    for neuron in neurons:
+def _take_away(snapshot: FleetSnapshot, board: Board) -> Iterator[Provision]:
+    for neuron in board.neurons:
         if neuron.state is not NeuronState.CONNECTED or neuron.draining:
             continue
         for model_id in sorted(neuron.instances):
@@ -188,6 +189,7 @@ def _take_away(snapshot: FleetSnapshot, neurons: list[NeuronView]) -> Iterator[P
             if (
                 instance.owned
                 and instance.pending is None
+                and not board.leaves(neuron, model_id)
                 and model_id not in snapshot.desired
                 and instance.status is not None
                 and instance.state is not ModelState.UNLOADING

@@ -193,6 +193,9 @@ class FleetSnapshot:
     """Everything that routing and showing need, as of one moment."""
 
     version: int = 0
+    plan: int = 0
+    """Rises when something changed that placement looks at; with the same number there is nothing
+    new to reconcile."""
     taken_s: float = 0.0
     models: Mapping[str, ModelView] = field(default_factory=lambda: MappingProxyType({}))
     """By model id; aliases are resolved by `names`."""

@@ -145,13 +145,14 @@ class Wishes:
         for key in old:
             del self._demanded[key]
         self._observe(models, neurons, now)
-        before = dict(self._scales)
+        before = {key: scale.replicas for key, scale in self._scales.items()}
         self.resize(models, neurons, now)
-        if old or any(s.replicas != before[k].replicas for k, s in self._scales.items()):
+        if old or before != {key: scale.replicas for key, scale in self._scales.items()}:
             return True
-        # Who waits long enough may displace somebody, and a replica too many may leave.
+        # Who waits long enough may displace somebody, who is in use falls idle, and a replica too
+        # many may leave: while a model has not what it should have, every tick is planned.
         return any(
-            self._is_waited_for(key) or len(models[key].replicas) > scale.replicas
+            self._is_waited_for(key) or len(models[key].replicas) != scale.replicas
             for key, scale in self._scales.items()
             if key in models
         )
