@@ -162,7 +162,7 @@ def test_paths_in_a_file_count_from_its_folder_and_others_from_here(
 
 def test_models_of_the_spec_lie_below_those_of_the_file(tmp_path: Path) -> None:
     """R1.35: the spec's models are used, and the config file wins where both name one."""
-    spec = {"models": [{"id": "a", "source": "from-spec"}, {"id": "b"}]}
+    spec = {"models": [{"id": "a", "source": "from-spec", "weight": 2}, {"id": "b"}]}
     (tmp_path / "spec.json").write_text(json.dumps(spec))
     file = written(
         tmp_path / "c.toml", 'spec = "spec.json"\n[[models]]\nid = "a"\nsource = "from-file"\n'
@@ -172,6 +172,9 @@ def test_models_of_the_spec_lie_below_those_of_the_file(tmp_path: Path) -> None:
     assert sources == [("a", "from-file"), ("b", None)]
     assert loaded.origin(("models", 1, "id")).where == f"{tmp_path}/spec.json:1"
     assert loaded.origin(("models", 1, "id")).layer == "spec"
+    assert loaded.config.models[0].weight == 2.0, "the file says nothing of it"
+    assert loaded.origin(("models", 0, "weight")).layer == "spec"
+    assert loaded.origin(("models", 0, "source")).layer == "file"
     assert [model.id for model in loaded.bare.models] == ["a"]
     assert loaded.spec is not None
 

@@ -97,6 +97,7 @@ def test_the_config_wins_over_the_spec_model_by_model_and_knob_by_knob() -> None
     assert spec is not None
     both = with_spec(config, spec)
     assert [(m.id, m.weight) for m in both.models] == [("chat", 9.0), ("embed", 1.0)]
+    assert both.models[0].max_replicas == 4, "the config says nothing of it"
     assert both.provisioning.cooldown_s == 7.0
     assert both.provisioning.hold_max_s == 15.0
     assert both.provisioning.idle_min_s == 2.0, "nobody set it"

@@ -312,7 +312,7 @@ class CortexSpec(Settings):
     """The JSON file that `--spec` names: the models, and how provisioning goes."""
 
     models: tuple[ModelEntry, ...] = ()
-    """As `[[models]]` of the config file, which wins where both name the same id."""
+    """As `[[models]]` of the config file, which wins where both say something of the same id."""
     policy: PolicySettings = PolicySettings()
     """As `[provisioning]` of the config file, which wins where both set a value."""
 

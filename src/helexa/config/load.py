@@ -16,7 +16,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 from pydantic import BaseModel
 
-from helexa.config.cortex import CortexConfig, CortexSpec
+from helexa.config.cortex import CortexConfig, CortexSpec, ModelEntry
 from helexa.config.environment import PREFIX, read_environment
 from helexa.config.fields import Kind, Setting, settings_of
 from helexa.config.layers import Layer, Merged, Origin, Tree, check, merge
@@ -332,18 +332,26 @@ def _read_spec(merged: Merged, problems: list[Problem]) -> SpecRead | None:
 def _mark_spec(merged: Merged, read: SpecRead, bare: CortexConfig) -> None:
     """Note where the values came from that the spec adds to a config."""
     assert read.spec is not None
-    known = {entry.id for entry in bare.models}
-    added = [i for i, entry in enumerate(read.spec.models) if entry.id not in known]
-    places = {index: len(known) + place for place, index in enumerate(added)}
+    own = {entry.id: place for place, entry in enumerate(bare.models)}
+    added = [entry.id for entry in read.spec.models if entry.id not in own]
+    places = own | {name: len(own) + place for place, name in enumerate(added)}
     mine = read.spec.policy.model_fields_set - bare.provisioning.model_fields_set
     for path in read.lines:
         at: SettingPath | None = None
-        if path[:1] == ("models",) and path[1:2] and path[1] in places:
-            at = ("models", places[path[1]], *path[2:])
+        if path[:1] == ("models",) and len(path) > 1:
+            entry = read.spec.models[int(path[1])]
+            at = ("models", places[entry.id], *path[2:])
+            if entry.id in own and not _is_left_open(bare.models[own[entry.id]], path[2:3]):
+                at = None
         elif path[:1] == ("policy",) and path[1:2] and path[1] in mine:
             at = ("provisioning", *path[1:])
         if at is not None:
             merged.origins[at] = Origin("spec", read.where(path))
+
+
+def _is_left_open(entry: ModelEntry, field: SettingPath) -> bool:
+    """Tell whether a config's model says nothing of a field, so that a spec may."""
+    return bool(field) and field[0] not in entry.model_fields_set
 
 
 def read_spec_file(file: Path) -> SpecRead:

@@ -166,7 +166,16 @@ def model_findings(
                 taken = dotted(owners[name])
                 yield Finding(path, f"the name is taken already, by {taken}", show(name))
             owners.setdefault(name, path)
+        yield from _replicas(entry, at)
         yield from _engine(entry, at, engine_problems)
+
+
+def _replicas(entry: ModelEntry, at: Path) -> Iterator[Finding]:
+    """A config and a spec may each say one of the two, so that only together they are wrong."""
+    least, most = entry.min_replicas or 0, entry.max_replicas
+    if "max_replicas" in entry.model_fields_set and most is not None and least > most:
+        because = f"must not be less than min_replicas ({least})"
+        yield Finding((*at, "max_replicas"), because, show(most), ((*at, "min_replicas"),))
 
 
 def _neighbours(models: Sequence[ModelEntry]) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Final
 
-from helexa.config.cortex import CortexConfig, CortexSpec
+from helexa.config.cortex import CortexConfig, CortexSpec, ModelEntry
 from helexa.config.json_positions import JsonLines
 from helexa.config.layers import Layer, check, merge
 from helexa.config.positions import line_of
@@ -70,11 +70,21 @@ def spec_problems(read: SpecRead, engine_problems: EngineProblems) -> list[Probl
 def with_spec(config: CortexConfig, spec: CortexSpec) -> CortexConfig:
     """Return a config with a spec below it: what the config sets itself, it keeps.
 
-    A model that both name is the config's. The spec's own models follow those of the config.
+    What the config does not say of a model that both name, the spec may. The spec's own models
+    follow those of the config.
     """
+    below = {entry.id: entry for entry in spec.models}
     known = {entry.id for entry in config.models}
-    models = (*config.models, *(entry for entry in spec.models if entry.id not in known))
+    models = tuple(_filled(entry, below.get(entry.id)) for entry in config.models)
+    models += tuple(entry for entry in spec.models if entry.id not in known)
     given = spec.policy.model_fields_set - config.provisioning.model_fields_set
     policy = {name: getattr(spec.policy, name) for name in given}
     provisioning = config.provisioning.model_copy(update=policy)
     return config.model_copy(update={"models": models, "provisioning": provisioning})
+
+
+def _filled(entry: ModelEntry, below: ModelEntry | None) -> ModelEntry:
+    if below is None:
+        return entry
+    given = below.model_fields_set - entry.model_fields_set
+    return entry.model_copy(update={name: getattr(below, name) for name in given})

@@ -83,6 +83,20 @@ def test_what_is_wrong_is_told_with_its_place_in_the_spec(tmp_path: Path) -> Non
     assert made.name == ""
 
 
+def test_what_only_together_with_the_config_is_wrong_is_told_in_the_spec(tmp_path: Path) -> None:
+    """R6.5: min <= max, whoever said which."""
+    config = CortexConfig(
+        state_dir=Path("state"), models=(ModelEntry(id="m", engine="echo", max_replicas=2),)
+    )
+    made = SpecDesk(config, engine_problems, tmp_path, recording_logger([]))
+    made.start(None)
+    (problem,) = made.apply('{"models": [\n{"id": "m", "min_replicas": 3}]}', "s")  # type: ignore[misc]
+    assert str(problem) == "s:2: models[0].max_replicas = 2: must not be less than min_replicas (3)"
+    event = made.apply('{"models": [{"id": "m", "min_replicas": 2}]}', "s")
+    assert isinstance(event, DesiredChanged)
+    assert [rules.min_replicas for rules in event.rules.values()] == [2]
+
+
 async def test_a_kept_spec_that_is_no_use_any_more_is_left_out_and_said(tmp_path: Path) -> None:
     first = desk(tmp_path)
     first.start(None)

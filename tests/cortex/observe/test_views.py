@@ -55,6 +55,7 @@ def test_a_failed_model_tells_when_it_is_tried_again() -> None:
     failed = status(model("m"), ModelState.FAILED, failures=1, because="exit 1")
     state.apply([ModelReported(N1, 1, failed)], 10.0)
     (shown,) = views.models(state.snapshot(10.0))
+    assert (shown["wanted"], shown["pinned"], shown["ready_in_s"]) == (1, False, None)
     assert (shown["state"], shown["next_attempt_in_s"]) == ("failed", 2.0)
     assert "exit 1" in shown["because"]
 

@@ -126,10 +126,12 @@ class SpecDesk:
         ]
 
     def _place(self, path: Path, spec: CortexSpec, effective: CortexConfig) -> Path:
-        """Return where in the spec a value of the effective config stands; empty: not in it."""
+        """Return where in the spec a wrong value of the effective config stands; empty: nowhere.
+
+        The config was right without the spec: whatever is wrong with its models now is the spec's.
+        """
         if path[:1] == ("models",) and isinstance(path[1], int):
-            if path[1] < len(self._config.models):
-                return ()
             ids = [entry.id for entry in spec.models]
-            return ("models", ids.index(effective.models[path[1]].id), *path[2:])
+            model_id = effective.models[path[1]].id
+            return ("models", ids.index(model_id), *path[2:]) if model_id in ids else ("models",)
         return path if path[:1] == ("default_models",) else ()

@@ -45,6 +45,9 @@ def model_json(view: ModelView, snapshot: FleetSnapshot) -> Json:
     wait_s = None
     if view.next_attempt_s is not None:
         wait_s = round(max(view.next_attempt_s - snapshot.taken_s, 0.0), 1)
+    ready_s = None
+    if view.ready_at_s is not None:
+        ready_s = round(max(view.ready_at_s - snapshot.taken_s, 0.0), 1)
     return {
         "id": config.id,
         "aliases": list(config.aliases),
@@ -54,7 +57,10 @@ def model_json(view: ModelView, snapshot: FleetSnapshot) -> Json:
         "because": view.because,
         "progress": view.progress,
         "next_attempt_in_s": wait_s,
+        "ready_in_s": ready_s,
         "desired": view.desired,
+        "wanted": view.wanted,
+        "pinned": view.pinned,
         "outdated": view.outdated,
         "capability": _capability(view.capability),
         "replicas": [_replica(replica) for replica in view.replicas],
