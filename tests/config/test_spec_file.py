@@ -1,11 +1,19 @@
 """The spec file: what is read, what is refused and where, and who wins."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from helexa.cli.engines import engine_problems
-from helexa.config.cortex import CortexConfig, ModelEntry, ProvisioningSettings
+from helexa.config.cortex import (
+    CortexConfig,
+    ModelEntry,
+    PlacementSettings,
+    PolicySettings,
+    ProvisioningSettings,
+)
+from helexa.config.fields import settings_of
 from helexa.config.spec_file import read_spec, spec_problems, with_spec
 
 WHOLE = """{
@@ -93,3 +101,25 @@ def test_the_config_wins_over_the_spec_model_by_model_and_knob_by_knob() -> None
     assert both.provisioning.hold_max_s == 15.0
     assert both.provisioning.idle_min_s == 2.0, "nobody set it"
     assert with_spec(config, read_spec("{}", "s").spec or spec).models == config.models
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_page_about_the_spec_is_right_and_names_every_field() -> None:
+    """R6.16, R6.17: what the spec is for, what is learned, and who wins."""
+    page = (ROOT / "docs" / "spec.md").read_text()
+    (example,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    read = read_spec(example, "docs/spec.md")
+    assert [str(problem) for problem in spec_problems(read, engine_problems)] == []
+    for heading in ("## What the spec is for, and what is learned", "## Who wins"):
+        assert heading in page
+    fields = {s.path[-1] for s in settings_of(PlacementSettings)}
+    fields |= {s.path[-1] for s in settings_of(PolicySettings)}
+    fields |= {"min_replicas", "max_replicas", "weight", "priority", "keep_alive_s", "pinned"}
+    assert not {name for name in fields if f'"{name}":' not in example}
+
+
+def test_the_example_is_a_right_spec() -> None:
+    text = (ROOT / "examples" / "spec.json").read_text()
+    assert spec_problems(read_spec(text, "examples/spec.json"), engine_problems) == []

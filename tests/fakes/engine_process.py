@@ -2,10 +2,12 @@
 
 import http.client
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from helexa.model_runtime.interfaces import (
 from helexa.model_runtime.packaged import packaged_servers
 from helexa.protocol.model import ModelCapability, ModelConfig
 from helexa.protocol.workload import Operation
-from tests.fakes.waiting import until_blocking
+from tests.fakes.waiting import PATIENCE_S, until_blocking
 
 TIMEOUT_S = 30.0
 
@@ -66,7 +68,10 @@ class EngineProcess:
         """Send a call; the caller reads the answer and closes."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
         connection.request(
-            call.method, call.path, call.body, headers={**self.headers, **call.headers}
+            call.method,
+            call.path,
+            call.body,
+            headers={"content-type": "application/json", **self.headers, **call.headers},
         )
         return connection
 
@@ -109,6 +114,8 @@ def running(
     weights_path: Path | None = None,
     weights: WeightsSummary | None = None,
     wait: bool = True,
+    python: str = sys.executable,
+    patience_s: float = PATIENCE_S,
 ) -> Iterator[EngineProcess]:
     """Start the engine, wait until it is healthy, and end it with the block."""
     key_file = folder / "engine.key"
@@ -124,22 +131,24 @@ def running(
             key_file=str(key_file),
             threads=1,
             binaries=packaged_servers(),
-            python=sys.executable,
+            python=python,
         )
     )
     log = folder / f"engine-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            plan.argv, env=dict(plan.environment), stdout=output, stderr=output, cwd="/"
-        )
+            plan.argv, env=dict(plan.environment), stdout=output, stderr=output, cwd="/",
+            start_new_session=True,
+        )  # fmt: skip
     capability = engine.capability(config, weights)
     found = EngineProcess(engine, config, capability, process, port, dict(plan.headers), log)
     try:
         if wait:
-            until_blocking(lambda: _healthy(found), f"{config.engine} serves")
+            until_blocking(lambda: _healthy(found), f"{config.engine} serves", patience_s)
         yield found
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):  # its children, too: vLLM has several
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait(TIMEOUT_S)
 
 

@@ -10,6 +10,15 @@ class ExchangeLog:
     def __init__(self) -> None:
         self.calls: list[tuple[object, ...]] = []
         self.over = False
+        self.whole = False
+        """All of it was told in one call."""
+
+    def on_whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.whole = True
+        self.on_head(status, headers)
+        if body:
+            self.on_data(body)
+        self.on_end(complete=True)
 
     def on_head(self, status: int, headers: Mapping[str, str]) -> None:
         assert not self.calls

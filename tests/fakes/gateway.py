@@ -212,8 +212,8 @@ class World:
             open_stream=self._open,
             now=lambda: self.now_s,
             record=self.records.append,
-            retried=lambda replica, code: self.retries.append((replica.neuron_id, code)),
             limiter=limiter,
+            retried=lambda replica, code: self.retries.append((replica.neuron_id, code)),
         )
         self.pipeline = Pipeline(seams, authenticator or OpenDoor(), self.settings)
 

@@ -205,12 +205,14 @@ def write_settings(plan: UpPlan) -> tuple[Path, Path]:
 
 
 def _without_spec(plan: UpPlan) -> Tree:
-    """Return the settings that the spec may add to, without what it adds.
+    """Return the settings that a spec may add to, without what one adds, or what nobody set.
 
     The process reads the spec itself: TOML cannot say all that it says, and it can be replaced.
     """
     of_spec = {m.id for m in plan.cortex.models} if plan.bare.spec is not None else set()
     of_spec -= {m.id for m in plan.bare.models}
-    models = [m.model_dump(mode="json", by_alias=True) for m in plan.cortex.models]
+    models = [
+        m.model_dump(mode="json", by_alias=True, exclude_unset=True) for m in plan.cortex.models
+    ]
     provisioning = plan.bare.provisioning.model_dump(mode="json", exclude_unset=True)
     return {"models": [m for m in models if m["id"] not in of_spec], "provisioning": provisioning}

@@ -261,6 +261,7 @@ def _admin(parts: _Parts) -> AsgiServer:
 
     facts = AdminFacts(
         snapshot=parts.loop.snapshot,
+        desk=parts.desk,
         report=parts.loop.report,
         logger=logging.get("admin"),
         monotonic=parts.clock.monotonic,

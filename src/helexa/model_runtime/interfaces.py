@@ -10,7 +10,8 @@ Two ways to use a model meet here:
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from types import MappingProxyType
+from typing import ClassVar, Final, Protocol
 
 import msgspec
 
@@ -26,6 +27,8 @@ from helexa.protocol.inference import (
 )
 from helexa.protocol.model import ModelCapability, ModelConfig, OptionValue
 from helexa.protocol.workload import Operation
+
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 # ── the object way ────────────────────────────────────────────────────────────────────────────
 
@@ -172,8 +175,7 @@ class AttachPlan:
     key_prefix: str = "Bearer "
 
 
-@dataclass(frozen=True, slots=True)
-class InboundCall:
+class InboundCall(msgspec.Struct, frozen=True):
     """A request as it reached the neuron."""
 
     operation: Operation
@@ -199,8 +201,7 @@ class Failure:
     """What the engine itself said, where callers are not told: for the neuron's log alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True):
     """How a translated answer ended: last bytes to pass on, and what was counted."""
 
     data: bytes
@@ -235,14 +236,16 @@ class Translation(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class OutboundCall:
-    """The request to an engine and the translation of its answer."""
+class OutboundCall(msgspec.Struct, frozen=True):
+    """The request to an engine and the translation of its answer.
+
+    A body is sent as `application/json` (vLLM answers 400 without it) unless `headers` say else.
+    """
 
     path: str
     body: bytes
     translation: Translation
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = _NO_HEADERS
     method: str = "POST"
 
 

@@ -31,8 +31,6 @@ class OpenHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     include_usage: bool = False
     """The caller asked for a usage frame in its stream."""
     traceparent: str = ""
-    deadline_s: float | None = None
-    """Seconds from now until nobody waits for an answer any more."""
     principal: str = ""
 
 

@@ -61,7 +61,7 @@ from helexa.protocol.tunnel_frames import (
 )
 from helexa.protocol.tunnel_stream import NOBODY, Stream
 
-__all__ = ["Stream", "StreamHandler", "Traffic", "Tunnel", "TunnelError"]
+__all__ = ["NOBODY", "Stream", "StreamHandler", "Traffic", "Tunnel", "TunnelError"]
 
 _INTERNAL: Final = b'{"code":"internal_error"}'
 _TO_HANDLER: Final = frozenset({DATA, HEAD, END})
@@ -156,7 +156,7 @@ class Tunnel:
             elif stream is not None and kind == ANSWER:
                 self._answered(stream, message, offset, end)
             elif kind in {OPEN, WHOLE}:
-                self._opened(number, message[offset:end], whole=kind == WHOLE)
+                self._opened(kind, number, message, offset, end)
             elif stream is not None:
                 self._control(kind, stream, message[offset:end])
             elif not 0 < number <= self._last_number or kind not in KINDS:
@@ -249,27 +249,28 @@ class Tunnel:
         except Exception as error:  # noqa: BLE001  one stream's fault must not end the others
             self._handler_failed(stream, error)
 
-    def _opened(self, number: int, payload: bytes, *, whole: bool) -> None:
+    def _opened(self, kind: int, number: int, message: bytes, start: int, end: int) -> None:
+        """Accept a stream whose head and first bytes are between `start` and `end`."""
         accept = self._accept
         if accept is None:
             raise TunnelError("a stream was opened towards the end that opens them")
         if number != self._last_number + 1:
             raise TunnelError(f"stream {number} was opened after {self._last_number}")
-        if len(payload) < 2 or len(payload) < 2 + U16.unpack_from(payload)[0]:
+        head_at = start + U16.size
+        body_at = head_at + U16.unpack_from(message, start)[0] if head_at <= end else head_at
+        if body_at > end:
             raise TunnelError(f"the head of stream {number} is cut short")
         if len(self._streams) >= STREAMS_MAX:
             raise TunnelError(f"more than {STREAMS_MAX} streams are open")
         self._last_number = number
         stream = Stream(self, number)
         self._streams[number] = stream
-        body_at = 2 + U16.unpack_from(payload)[0]
-        body = payload[body_at:]
-        stream._receivable -= len(body)
+        stream._receivable -= end - body_at
         try:
-            stream.handler = handler = accept(stream, payload[2:body_at])
-            if body and not stream.over:
-                handler.on_data(body)
-            if whole and not stream.over:
+            stream.handler = handler = accept(stream, message[head_at:body_at])
+            if body_at < end and not stream.over:
+                handler.on_data(message[body_at:end])
+            if kind == WHOLE and not stream.over:
                 handler.on_end(b"")
         except Exception as error:  # noqa: BLE001  one stream's fault must not end the others
             self._handler_failed(stream, error)
@@ -341,8 +342,8 @@ class Tunnel:
             size += stream._turn(out)
             if stream._can_go():
                 self._make_ready(stream)
-            if stream._congested and stream.backlog_bytes <= BACKLOG_LOW_BYTES:
-                stream._congested = False
+            if stream.congested and stream.backlog_bytes <= BACKLOG_LOW_BYTES:
+                stream.congested = False
                 writable.append(stream)
         return writable
 

@@ -1,14 +1,17 @@
 """The admin API over its ASGI app: shapes that tools depend on."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from helexa.config.cortex import CortexConfig
 from helexa.cortex.admin.api import AdminFacts, JoinInfo, admin_app
+from helexa.cortex.control_plane.spec_desk import SpecDesk
 from helexa.cortex.mesh import MeshView
-from helexa.cortex.orchestrator.events import NeuronMarked
+from helexa.cortex.orchestrator.events import Event, NeuronMarked
 from helexa.cortex.orchestrator.snapshot import EMPTY, FleetSnapshot
 from helexa.protocol.ids import NeuronId
 from tests.fakes.control_plane import recording_logger
@@ -22,9 +25,13 @@ def snapshot() -> FleetSnapshot:
     return state.snapshot(90.0)
 
 
+DESK = SpecDesk(CortexConfig(state_dir=Path("state")), lambda _: (), Path("state"), None)
+
+
 def client(**changes: Any) -> TestClient:
     facts: dict[str, Any] = {
         "snapshot": snapshot,
+        "desk": DESK,
         "report": lambda _event: None,
         "logger": recording_logger([]),
         "monotonic": lambda: 100.0,
@@ -164,3 +171,29 @@ def test_answers_are_not_cached_and_not_sniffed() -> None:
     assert headers["cache-control"] == "no-store"
     assert headers["x-content-type-options"] == "nosniff"
     assert "access-control-allow-origin" not in headers
+
+
+def test_models_are_loaded_unloaded_and_pinned_by_post() -> None:
+    """R2.12, R2.39."""
+    reported: list[Event] = []
+    made = client(report=reported.append)
+    for name in ("load", "unload", "pin", "unpin"):
+        answer = made.post(f"/api/v1/models/{name}", json={"model": "mm"})
+        assert (answer.status_code, answer.json()["id"]) == (200, "m")
+    assert [type(event).__name__ for event in reported] == [
+        "ModelWanted", "ModelUnwanted", "ModelPinned", "ModelPinned",
+    ]  # fmt: skip
+    assert made.post("/api/v1/models/load", json={"model": "x"}).status_code == 404
+
+
+def test_a_spec_is_planned_and_placement_explained() -> None:
+    made = client()
+    text = '{"models": [{"id": "a", "engine": "echo"}]}'
+    answer = made.post("/api/v1/spec/plan", json={"text": text, "name": "s.json"})
+    assert [change["subject"] for change in answer.json()["changes"]] == ["a"]
+    wrong = made.post("/api/v1/spec/apply", json={"text": "{"})
+    assert wrong.status_code == 400
+    assert made.get("/api/v1/spec").json() == {"name": None, "text": None}
+    told = made.get("/api/v1/explain/placement", params={"model": "mm"})
+    assert told.json()["model"] == "m"
+    assert made.get("/api/v1/explain/placement", params={"model": "x"}).status_code == 404

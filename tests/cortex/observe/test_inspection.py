@@ -20,6 +20,7 @@ def neuron(state: FleetState, now: float = 0.0) -> dict[str, Any]:
 
 
 def test_a_neuron_is_told_with_its_marks_health_and_answers() -> None:
+    """R2.6."""
     state = fleet(model())
     state.apply([joined(1, register("n1", status(model()), epoch=7))], 0.0)
     told = neuron(state)

@@ -11,6 +11,12 @@ def test_a_plain_chunk_has_one_choice_and_no_extras():
         assert not decode_chunk(f'{{"choices":[{{}}],{extra}}}'.encode()).is_plain
 
 
+def test_a_chunk_in_an_engines_own_spelling_is_not_plain():
+    for delta in ('{"role":"assistant","content":null}', '{"reasoning":"hm"}'):
+        assert not decode_chunk(f'{{"choices":[{{"delta":{delta}}}]}}'.encode()).is_plain
+    assert decode_chunk(b'{"choices":[{"text":"x"}]}').is_plain
+
+
 def test_a_role_alone_is_no_part_of_an_answer():
     assert Delta(role="assistant", content="").is_first_of_nothing()
     assert not Delta(content="x").is_first_of_nothing()

@@ -1,16 +1,25 @@
 import importlib.util
 import json
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from helexa.model_runtime.engines.stream import StreamTranslation
 from helexa.model_runtime.engines.vllm import Vllm
 from helexa.model_runtime.engines.whole import WholeTranslation
-from helexa.model_runtime.interfaces import Failure
+from helexa.model_runtime.interfaces import Failure, OutboundCall
 from helexa.protocol.workload import Operation, Workload
+from tests.fakes.engine_process import EngineProcess, running
 from tests.fakes.launches import EMBEDDER, WEIGHTS, config, inbound, launch
+from tests.fakes.runnable_folder import write_runnable_folder
 
 ENGINE = Vllm()
+START_S = 240.0
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 
 
 def model(**options):
@@ -135,9 +144,68 @@ def test_a_bound_on_tokens_is_clamped_and_none_is_invented():
 def test_embeddings_and_bad_bodies():
     call = ENGINE.call(inbound(b'{"input":"x"}', Operation.EMBEDDINGS))
     assert call.path == "/v1/embeddings"
-    assert call.headers["content-type"] == "application/json"
     assert isinstance(ENGINE.call(inbound(b"{")), Failure)
     assert isinstance(ENGINE.call(inbound(b'{"functions":[{"name":"f"}]}')), Failure)
+
+
+def installed() -> str | None:
+    """The Python of a vLLM: this one, `vllm-python`, or the neighbour of a `vllm` on the PATH."""
+    if importlib.util.find_spec("vllm") is not None:
+        return sys.executable
+    command = shutil.which("vllm")
+    beside = Path(command).parent / "python" if command else None
+    return shutil.which("vllm-python") or (str(beside) if beside and beside.exists() else None)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
+    python = installed()
+    if python is None:
+        pytest.skip("vLLM is not installed here")
+    folder = tmp_path_factory.mktemp("vllm")
+    weights = write_runnable_folder(folder / "tiny")
+    wanted = model(context_tokens=128, parallel=2, dtype="float32")
+    with running(
+        ENGINE, wanted, folder, weights_path=weights, python=python, patience_s=START_S
+    ) as process:
+        yield process
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+@pytest.mark.timeout(START_S + 60)
+def test_a_real_server_starts_as_described_and_answers_its_canary(served: EngineProcess) -> None:
+    """vLLM with its own arguments, its own key, and one real token."""
+    probe = ENGINE.probe(served.config, served.capability)
+    canary = OutboundCall(probe.canary_path or "", probe.canary_body, WholeTranslation(),
+        headers={"content-type": "application/json"})  # fmt: skip
+    connection = served.post(canary)
+    assert connection.getresponse().status == 200
+    connection.close()
+    # Without a parser it refuses tools itself: what `capability.tools` None relies on.
+    body = json.dumps({"messages": [{"role": "user", "content": "x"}], "tools": [TOOL]}).encode()
+    connection = served.post(replace(canary, body=body))
+    assert connection.getresponse().status == 400
+    connection.close()
+    stranger = replace(served, headers={})
+    assert stranger.get("/v1/models")[0] == 401
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+@pytest.mark.timeout(START_S + 60)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_real_server_answers_through_our_translation(served: EngineProcess, stream: bool) -> None:
+    asked = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9, "stream": stream,
+             "ignore_eos": True, "temperature": 0}  # fmt: skip
+    told, ending = served.ask(asked)
+    assert ending.failure is None
+    assert ending.usage is not None
+    assert ending.usage.completion_tokens == 9
+    assert ending.finish_reason == ("length" if stream else "")  # a whole answer is not read
+    assert told.endswith(b"data: [DONE]\n\n") is stream
+    said = served.ask({**asked, "max_tokens": 100_000})[1]
+    assert said.failure is None
 
 
 @pytest.mark.vllm

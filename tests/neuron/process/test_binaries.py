@@ -70,6 +70,27 @@ async def test_usable_binaries_are_found_and_the_others_told_why(spawner, tool, 
     assert "not found" in found.problems["absent"]
 
 
+async def test_a_link_is_used_by_its_own_name_if_nobody_else_can_turn_it(tool, tmp_path):
+    """The Python of a virtual environment is a link, and works by that name only."""
+    link = tmp_path / "venv" / "python"
+    link.parent.mkdir(mode=0o755)
+    (tmp_path / "hop").symlink_to(tool)
+    link.symlink_to("../hop")
+
+    async def find():
+        return await find_binaries(("python",), {"python": str(link)}, "", None, {})
+
+    assert (await find()).usable == {"python": str(link)}
+    for folder in (link.parent, tmp_path):
+        mode = folder.stat().st_mode
+        folder.chmod(0o777)
+        assert "can be written by others" in (await find()).problems["python"]
+        folder.chmod(mode)
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "hop", 12345, -1, follow_symlinks=False)
+        assert "12345" in (await find()).problems["python"]
+
+
 async def test_a_build_for_another_cpu_is_told_as_such(spawner, tool):
     tool.write_text("#!/bin/sh\nkill -ILL $$\n")
     assert "CPU" in await run_problem(str(tool), ("--version",), spawner.run_program)

@@ -12,6 +12,7 @@ from tests.fakes.registry import M, Script, answer, config, none_of, only
 
 
 def test_an_unload_waits_for_running_requests_then_stops():
+    """R2.18."""
     script = Script()
     attempt = script.bring_up()
     found = script.unload()

@@ -1,7 +1,14 @@
 """Health, told from what went wrong lately."""
 
-from helexa.neuron.registry.health import FAILURES_MAX, PACE_TOKENS_MIN, HealthLog, writing_pace
+from helexa.neuron.registry.health import (
+    FAILURES_MAX,
+    PACE_S_MIN,
+    PACE_TOKENS_MIN,
+    HealthLog,
+    writing_pace,
+)
 from helexa.protocol.ids import ModelId
+from helexa.protocol.inference import Usage
 
 M = ModelId("m")
 
@@ -73,10 +80,15 @@ def test_pace_is_a_moving_average_for_each_model_until_its_next_engine():
     assert (log.pace_of(M), log.pace_of(ModelId("x"))) == (None, None)
 
 
-def test_too_few_tokens_tell_nothing_of_the_pace():
-    assert writing_pace(PACE_TOKENS_MIN, 0.5) == (PACE_TOKENS_MIN - 1) / 0.5
-    assert writing_pace(PACE_TOKENS_MIN - 1, 0.5) is None
-    assert writing_pace(100, 0.001) is None
+def test_too_short_an_answer_tells_nothing_of_the_pace():
+    def wrote(tokens: int) -> Usage:
+        return Usage(prompt_tokens=1, completion_tokens=tokens)
+
+    assert writing_pace(wrote(21), 500.0, 1.5) == 20.0
+    assert writing_pace(wrote(PACE_TOKENS_MIN - 1), 500.0, 1.5) is None
+    assert writing_pace(wrote(100), 500.0, 0.5 + PACE_S_MIN / 2) is None
+    assert writing_pace(wrote(100), None, 1.5) is None
+    assert writing_pace(None, 500.0, 1.5) is None
 
 
 def test_memory_of_failures_is_bounded():

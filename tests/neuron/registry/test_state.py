@@ -46,7 +46,7 @@ def test_a_load_of_an_unknown_model_is_refused():
 
 
 def test_an_upsert_is_kept_and_an_equal_one_is_not_saved_again():
-    """R1.17: a config is written when it changes."""
+    """R1.17, R2.16: a config is written when it changes."""
     script = Script()
     assert only(script.upsert(), c.SaveConfigs).configs == (config(),)
     assert none_of(script.upsert(), c.SaveConfigs)
@@ -66,7 +66,7 @@ def test_restored_configs_are_known_and_not_loaded():
 
 
 def test_a_loaded_model_resolves_to_its_engine_and_an_unloaded_one_does_not():
-    """R1.14, R1.15: model id → endpoint and worker; gone once it is unloaded."""
+    """R1.14, R1.15, R2.14: model id → endpoint and worker; gone once it is unloaded."""
     script = Script()
     assert script.state.running("m") is None
     attempt = script.bring_up()
@@ -197,6 +197,7 @@ def test_closing_stops_all_and_takes_nothing_new():
 
 
 def test_failed_commands_and_starts_show_in_the_health():
+    """R2.6."""
     script = Script()
     attempt = script.bring_up()
     script.exited(attempt)

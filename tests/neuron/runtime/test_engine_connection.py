@@ -27,6 +27,18 @@ async def test_a_whole_answer_is_told_as_head_data_end():
     ]  # fmt: skip
 
 
+async def test_an_answer_that_one_read_completes_is_told_in_one_call():
+    assert (await exchange(replies(answer(b"hello")))).whole
+    assert (await exchange(replies(chunked_head() + chunk(b"hello") + LAST_CHUNK))).whole
+    assert not (await exchange(replies(chunked_head(), chunk(b"hello"), LAST_CHUNK))).whole
+
+
+async def test_a_whole_answer_past_the_bound_is_refused():
+    limits = ClientLimits(connection=ConnectionLimits(body_bytes_max=10))
+    log = await exchange(replies(answer(b"x" * 11)), limits)
+    assert log.calls == [("error", "too_large")]
+
+
 async def test_of_an_engines_headers_only_two_are_kept():
     """An engine's cookies, hop-by-hop and CORS headers go nowhere."""
     log = await exchange(
@@ -178,7 +190,7 @@ async def test_an_engine_that_speaks_unasked_on_an_idle_connection_is_cut():
 async def test_a_listener_may_cancel_from_its_own_call():
     async def script(talk):
         await talk.request()
-        await talk.send(chunked_head() + chunk(b"a") + LAST_CHUNK)
+        await talk.send(chunked_head() + chunk(b"a"))
         await talk.gone()
 
     class Impatient(ExchangeLog):

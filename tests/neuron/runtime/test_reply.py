@@ -20,6 +20,28 @@ async def test_an_answer_that_is_not_streamed_comes_as_one():
         assert log.trailer.first_token_ms is None
 
 
+async def test_a_stream_that_failed_in_its_only_read_is_for_another_neuron():
+    pieces = chunked_head() + chunk(b"data: token\n\n") + LAST_CHUNK
+    async with world(once(pieces)) as made:
+        log = await made.open(stream=True).ended()
+        assert (log.head, log.data, log.reset.retry_elsewhere) == (None, b"", True)
+
+
+async def test_a_stream_that_came_in_one_read_goes_out_whole():
+    pieces = chunked_head() + chunk(b"data: token\n\n") + chunk(DONE) + LAST_CHUNK
+    async with world(once(pieces)) as made:
+        log = await made.open(stream=True).ended()
+        assert (log.head.status, log.data) == (200, b"data: token\n\n" + DONE)
+        assert log.trailer.first_token_ms is not None
+
+
+@pytest.mark.parametrize("sign", [b"EXPLODE", b"GIVE UP"])
+async def test_garbage_in_a_whole_answer_leaves_the_request_for_another_neuron(sign):
+    async with world(once(answer(sign))) as made:
+        log = await made.open().ended()
+        assert (log.reset.code, log.reset.retry_elsewhere) == ("engine_garbage", True)
+
+
 async def test_a_large_answer_that_is_not_streamed_comes_whole():
     body = b"x" * (3 << 20)
     async with world(replies(answer(body))) as made:

@@ -78,6 +78,10 @@ def test_images_and_a_trailing_assistant_turn_are_seen() -> None:
         ({"model": 5}, "model"),
         ({"stream": "yes"}, "stream"),
         ({"response_format": {"schema": "x" * 70_000}}, "response_format"),
+        ({"response_format": {"type": "grammar"}}, "response_format"),
+        ({"response_format": {"schema": {"maxItems": 1e9}}}, "response_format"),
+        ({"grammar": 'root ::= "a"'}, "grammar"),
+        ({"tools": [{"function": {"parameters": {"maxItems": 1e9}}}]}, "tools"),
     ],
 )
 def test_a_field_out_of_range_is_named(fields: dict[str, Any], param: str) -> None:
@@ -184,7 +188,6 @@ def test_tools_that_the_model_may_call_are_seen(fields: dict[str, Any], asked: b
         ({"type": "json_object"}, True),
         ({"type": "json_schema", "json_schema": {"name": "p", "schema": {}}}, True),
         ({"type": "text"}, False),
-        ({"type": 5}, False),
         ({}, False),
         (None, False),
     ],

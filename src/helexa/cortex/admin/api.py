@@ -9,6 +9,13 @@ GET /api/v1/neurons/ID            one neuron: its models, last answers, and how 
 POST /api/v1/neurons/ID/cordon    place no further model there (body: {"cause": "why"})
 POST /api/v1/neurons/ID/drain     and move its models elsewhere, then unload them
 POST /api/v1/neurons/ID/uncordon  take both marks away
+POST /api/v1/models/load          have a replica (body: {"model": NAME, "cause": "why"}); and
+POST /api/v1/models/unload        everywhere, until somebody asks for it; and
+POST /api/v1/models/pin|unpin     keep it whatever happens, or let it go again
+GET /api/v1/spec                  the spec in force
+POST /api/v1/spec/plan            what a spec would change (body: {"text": "{…}", "name": "file"})
+POST /api/v1/spec/apply           enforce it from now on, over restarts too
+GET /api/v1/explain/placement?model=NAME  where one more replica would go, and why
 GET /api/v1/explain?model=NAME    where a request would go now, and why (&operation=chat|…)
 GET /api/v1/requests/ID           one request of late: its times, and why it went where it went
 GET /api/v1/join                  how another machine joins
@@ -28,10 +35,14 @@ from starlette.routing import Route
 from helexa.config.sockets import parse_url
 from helexa.cortex.admin.marks import cordoned, drained, marking, uncordoned, unknown_neuron
 from helexa.cortex.admin.requests import request_json
+from helexa.cortex.admin.specs import SpecBody, SpecDoor
+from helexa.cortex.admin.wanting import WANTINGS, ModelBody, unknown_model, wanting
 from helexa.cortex.admin.writes import WriteBody, Writes, answer_json, answer_refusal
+from helexa.cortex.control_plane.spec_desk import SpecDesk
 from helexa.cortex.gateway.decisions import FAILED_S, RECENT_MAX, Decided
 from helexa.cortex.mesh import MeshView
 from helexa.cortex.observe import inspection, views
+from helexa.cortex.observe.placing import placing
 from helexa.cortex.orchestrator.events import Event
 from helexa.cortex.orchestrator.requests import RoutingRequest
 from helexa.cortex.orchestrator.scheduler import explain
@@ -73,6 +84,7 @@ class AdminFacts:
     """All that the admin API reads, and where its writes go; it shares nothing else with cortex."""
 
     snapshot: Callable[[], FleetSnapshot]
+    desk: SpecDesk
     report: Callable[[Event], None]
     """Takes what a write asks for to the control loop."""
     logger: Any
@@ -96,13 +108,22 @@ class AdminFacts:
 
 def admin_app(facts: AdminFacts) -> Starlette:
     """Return the admin API as an ASGI app."""
-    api = _Api(facts)
+    door = SpecDoor(facts.desk, facts.snapshot, facts.monotonic)
+    api = _Api(facts, door)
     writes = Writes(facts.report, facts.logger)
     marks = {"cordon": cordoned, "drain": drained, "uncordon": uncordoned}
     routes = [
         Route("/health", api.health),
         Route("/api/v1/status", api.status),
         Route("/api/v1/models", api.models),
+        *(
+            Route(
+                f"/api/v1/models/{name}",
+                writes.endpoint(ModelBody, wanting(facts.snapshot, want)),
+                methods=["POST"],
+            )
+            for name, want in WANTINGS.items()
+        ),
         Route("/api/v1/models/{id:path}", api.model),
         Route("/api/v1/neurons", api.neurons),
         Route("/api/v1/neurons/{id}", api.neuron),
@@ -114,7 +135,13 @@ def admin_app(facts: AdminFacts) -> Starlette:
             )
             for name, marks_of in marks.items()
         ),
+        Route("/api/v1/spec", api.spec),
+        Route("/api/v1/spec/plan", writes.endpoint(SpecBody, door.plan), methods=["POST"]),
+        Route(
+            "/api/v1/spec/apply", writes.endpoint(SpecBody, door.apply, door.keep), methods=["POST"]
+        ),
         Route("/api/v1/explain", api.explain),
+        Route("/api/v1/explain/placement", api.placement),
         Route("/api/v1/requests/{id}", api.request),
         Route("/api/v1/join", api.join),
         Route("/metrics", api.metrics),
@@ -134,8 +161,9 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 class _Api:
-    def __init__(self, facts: AdminFacts) -> None:
+    def __init__(self, facts: AdminFacts, door: SpecDoor) -> None:
         self._facts = facts
+        self._door = door
 
     async def health(self, _request: Request) -> Response:
         problems = views.problems(self._facts.snapshot())
@@ -176,8 +204,7 @@ class _Api:
         facts, name = self._facts, request.path_params["id"]
         found = inspection.model_detail(facts.snapshot(), name, facts.monotonic())
         if found is None:
-            because = f"no model is called {name[:128]!r}; GET /api/v1/models lists them"
-            return answer_refusal(Refusal(ErrorCode.MODEL_NOT_FOUND, because, param="id"))
+            return answer_refusal(unknown_model(name))
         return answer_json(found)
 
     async def neuron(self, request: Request) -> Response:
@@ -210,6 +237,14 @@ class _Api:
             model = snapshot.models[found.model_id]
             placement = views.placement_of(model, snapshot, facts.monotonic())
         return answer_json(views.explanation(found, placement), 200 if found.model_id else 404)
+
+    async def placement(self, request: Request) -> Response:
+        facts, name = self._facts, request.query_params.get("model", "")
+        found = placing(facts.snapshot(), name, facts.monotonic())
+        return answer_json(found) if found is not None else answer_refusal(unknown_model(name))
+
+    async def spec(self, _request: Request) -> Response:
+        return answer_json(self._door.current())
 
     async def request(self, request: Request) -> Response:
         name = request.path_params["id"]

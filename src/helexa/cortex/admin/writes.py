@@ -63,9 +63,15 @@ class Writes:
         self._logger = logger
 
     def endpoint(
-        self, body_type: type[B], change: Change[B]
+        self,
+        body_type: type[B],
+        change: Change[B],
+        keep: Callable[[], Awaitable[Json]] | None = None,
     ) -> Callable[[Request], Awaitable[Response]]:
-        """Return the endpoint of one POST route, whose body is a `body_type`."""
+        """Return the endpoint of one POST route, whose body is a `body_type`.
+
+        `keep` is called after the change was reported; what it returns is told besides.
+        """
 
         async def write(request: Request) -> Response:
             refusal = _foreign(request)
@@ -77,7 +83,8 @@ class Writes:
                 return answer_refusal(outcome)
             for event in outcome[1]:
                 self._report(event)
-            return answer_json(outcome[0])
+            kept = await keep() if keep is not None else {}
+            return answer_json(outcome[0] | kept)
 
         return write
 

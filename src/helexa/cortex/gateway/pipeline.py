@@ -90,10 +90,10 @@ class Pipeline:
         self._snapshot = seams.snapshot
         self._report = seams.report
         self._open_stream = seams.open_stream
-        self._retried = seams.retried
         self.decisions = Decisions(seams.now)
         self._record = self.decisions.after(seams.record)
         self._limiter = seams.limiter
+        self._retried = seams.retried
         self._authenticator = authenticator
         self._live: dict[Relay, None] = {}
         self._held: dict[Relay, None] = {}
@@ -107,16 +107,6 @@ class Pipeline:
         """Return how many requests wait for a model."""
         return len(self._held)
 
-    @property
-    def streams(self) -> int:
-        """Return how many requests with a streamed answer are not over."""
-        return sum(relay.head.stream for relay in self._live)
-
-    @property
-    def newest(self) -> Relay | None:
-        """Return the request that came last, of those that are not over."""
-        return next(reversed(self._live), None)
-
     def waiting(self) -> dict[ModelId, int]:
         """Return how many requests of each model have no replica yet."""
         counts: dict[ModelId, int] = {}
@@ -126,6 +116,16 @@ class Pipeline:
                 if model is not None:
                     counts[model.config.id] = counts.get(model.config.id, 0) + 1
         return counts
+
+    @property
+    def streams(self) -> int:
+        """Return how many requests with a streamed answer are not over."""
+        return sum(relay.head.stream for relay in self._live)
+
+    @property
+    def newest(self) -> Relay | None:
+        """Return the request that came last, of those that are not over."""
+        return next(reversed(self._live), None)
 
     # ── the way in ────────────────────────────────────────────────────────────────────────────
 

@@ -40,6 +40,11 @@ class Verdict:
     would_help: str = ""
     """Who would have to leave for it to fit, and what keeps them."""
 
+    @property
+    def rank(self) -> tuple[bool, bool, bool, int]:
+        """Return what neurons are sorted by that fit: the smallest is the best."""
+        return bool(self.evicts), not self.apart, not self.known, -self.free_bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:
@@ -132,15 +137,9 @@ def places(
         left = [neuron for neuron in left if neuron.descriptor.id not in taken]
 
 
-def _rank_for(model_id: ModelId) -> Callable[[Verdict], tuple[bool, bool, bool, int, bytes]]:
+def _rank_for(model_id: ModelId) -> Callable[[Verdict], tuple[tuple[bool, bool, bool, int], bytes]]:
     """Return what fitting neurons are sorted by: the smallest is best."""
-    return lambda v: (
-        bool(v.evicts),
-        not v.apart,
-        not v.known,
-        -v.free_bytes,
-        _mixed(model_id, v.neuron_id),
-    )
+    return lambda v: (v.rank, _mixed(model_id, v.neuron_id))
 
 
 def _mixed(model_id: ModelId, neuron_id: NeuronId) -> bytes:

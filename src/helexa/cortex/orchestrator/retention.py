@@ -72,6 +72,8 @@ def refusal(held: Held, newcomer: Newcomer, policy: ProvisioningPolicy, now: flo
     because = "on its way out" if held.leaving else standing(held, newcomer)
     if because:
         return because
+    if not held.loaded:
+        return "loading"
     if not newcomer.presses:
         return f"nobody waits for {newcomer.model_id}"
     if not held.busy and held.idle_s >= policy.idle_min_s:
@@ -91,8 +93,6 @@ def standing(held: Held, newcomer: Newcomer) -> str:
         return "pinned"
     if not held.ours:
         return "not loaded by this cortex"
-    if not held.loaded:
-        return "loading"
     if held.rules.priority > newcomer.priority:
         return f"of a higher priority ({held.rules.priority.name.lower()})"
     guaranteed = held.rules.guaranteed and not held.surplus

@@ -237,6 +237,11 @@ class Wishes:
     def desired(self, known: Mapping[str, ModelView]) -> dict[ModelId, DesiredModel]:
         """Return every configured model, and those that requests asked for."""
         desired = {key: self._sized(model) for key, model in self.configured.items()}
+        for model_id in self._set_aside:
+            if model_id not in desired and model_id in known:
+                config = known[model_id].config
+                away = DesiredModel(config, config.digest(), replicas=0, set_aside=True)
+                desired[model_id] = replace(away, because="an operator unloaded it")
         for model_id, (_, _, cause) in self._demanded.items():
             if model_id not in desired and model_id in known:
                 config = known[model_id].config

@@ -111,7 +111,9 @@ class AggregateTranslation:
         return Ending(_encode(self._whole(usage)), usage, self._reader.finish_reason)
 
     def _take(self, choice: Choice) -> None:
-        answer = self._answers.setdefault(choice.index, _Answer())
+        answer = self._answers.get(choice.index)
+        if answer is None:
+            answer = self._answers[choice.index] = _Answer()
         if self._echo is not None:
             self._echo.strip(choice)
         if choice.text:

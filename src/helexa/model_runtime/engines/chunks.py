@@ -73,13 +73,19 @@ class Chunk(msgspec.Struct):
 
     @property
     def is_plain(self) -> bool:
-        """Tell whether the chunk has one choice's text and nothing that callers must not see."""
-        return (
-            self.usage is None
-            and self.timings is None
-            and self.prompt_progress is None
-            and self.error is None
-            and len(self.choices) == 1
+        """Tell whether a caller may see it as it came: one choice's text, in OpenAI's spelling."""
+        choices = self.choices
+        if (
+            self.usage is not None
+            or self.timings is not None
+            or self.prompt_progress is not None
+            or self.error is not None
+            or len(choices) != 1
+        ):
+            return False
+        delta = choices[0].delta
+        return delta is None or (
+            delta.reasoning is None and (delta.role is None or delta.content is not None)
         )
 
 

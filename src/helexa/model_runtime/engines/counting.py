@@ -4,6 +4,7 @@ llama.cpp tells `timings` per choice (prompt = cached + processed); the OpenAI w
 A cut answer has neither: then what was seen is counted, so that an abandoned answer is not free.
 """
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from helexa.protocol.inference import Usage
 
 TOKENS_MAX: Final = 1 << 40
+_BRACE: Final = re.compile(rb"[{}]")
 
 
 class _Details(msgspec.Struct):
@@ -29,14 +31,18 @@ class UsageBody(msgspec.Struct):
     def usage(self) -> Usage:
         """Return it as the product counts; out-of-range numbers are brought into range."""
         prompt, completion = _sane(self.prompt_tokens), _sane(self.completion_tokens)
-        of_prompt = self.prompt_tokens_details or _Details()
-        of_completion = self.completion_tokens_details or _Details()
+        of_prompt, of_completion = self.prompt_tokens_details, self.completion_tokens_details
         return Usage(
             prompt_tokens=prompt,
             completion_tokens=completion,
-            cached_tokens=min(_sane(of_prompt.cached_tokens), prompt),
-            reasoning_tokens=min(_sane(of_completion.reasoning_tokens), completion),
+            cached_tokens=min(_sane(of_prompt.cached_tokens), prompt) if of_prompt else 0,
+            reasoning_tokens=(
+                min(_sane(of_completion.reasoning_tokens), completion) if of_completion else 0
+            ),
         )
+
+
+_decode_usage: Final = msgspec.json.Decoder(UsageBody).decode
 
 
 class Timings(msgspec.Struct):
@@ -135,15 +141,13 @@ def _object_after(text: bytes, start: int) -> Usage | None:
     if opening < 0 or text[start:opening].strip() != b":":
         return None
     depth = 0
-    for position in range(opening, min(len(text), opening + 4096)):
-        byte = text[position]
-        depth += (byte == 0x7B) - (byte == 0x7D)  # { }
+    for brace in _BRACE.finditer(text, opening, opening + 4096):
+        depth += 1 if brace[0] == b"{" else -1
         if depth == 0:
             try:
-                body = msgspec.json.decode(text[opening : position + 1], type=UsageBody)
+                return _decode_usage(text[opening : brace.end()]).usage()
             except (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError):
                 return None
-            return body.usage()
     return None
 
 

@@ -7,7 +7,7 @@ token number (`model_runtime.echo_text`), and its faults are options.
 from typing import ClassVar, Final
 
 from helexa.model_runtime.engines.body import Body, BodyError, clamp_tokens
-from helexa.model_runtime.engines.llamacpp import JSON_HEADERS, embeddings_call, standard_probe
+from helexa.model_runtime.engines.llamacpp import embeddings_call, standard_probe
 from helexa.model_runtime.engines.options import Options, option_problems
 from helexa.model_runtime.engines.stream import AnswerPlan, StreamTranslation
 from helexa.model_runtime.engines.whole import WholeTranslation
@@ -191,7 +191,7 @@ class Echo:
 
     def call(self, inbound: InboundCall) -> OutboundCall | Failure:
         """Return the request, with the id that its text is made of."""
-        headers = {**JSON_HEADERS, "x-request-id": inbound.request_id}
+        headers = {"x-request-id": inbound.request_id}
         try:
             body = Body(inbound.body)
             if inbound.operation is Operation.EMBEDDINGS:

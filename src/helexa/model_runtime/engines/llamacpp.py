@@ -5,7 +5,6 @@ is always asked for a stream with prompt progress; it accepts any model name; it
 caller's fault; and it continues a trailing assistant message by itself.
 """
 
-from types import MappingProxyType
 from typing import ClassVar
 
 import msgspec
@@ -40,8 +39,6 @@ from helexa.protocol.errors import ErrorCode
 from helexa.protocol.model import ModelCapability, ModelConfig
 from helexa.protocol.workload import Operation, Workload
 
-JSON_HEADERS = MappingProxyType({"content-type": "application/json"})
-"""Needed by vLLM, which answers 400 without it; llama.cpp does not care."""
 _LLAMA_SERVER = "llama-server"
 _PACKAGED = "xllamacpp_server"
 _NOT_FOR_CALLERS = (
@@ -171,7 +168,7 @@ def embeddings_call(inbound: InboundCall, body: Body) -> OutboundCall | Failure:
         return refused(f"'dimensions' is {wanted}; this model's vectors have {made}")
     body.drop("dimensions", "stream", "user")
     body.set("model", inbound.config.id)
-    return OutboundCall("/v1/embeddings", body.encode(), WholeTranslation(), headers=JSON_HEADERS)
+    return OutboundCall("/v1/embeddings", body.encode(), WholeTranslation())
 
 
 def _generation(inbound: InboundCall, body: Body) -> OutboundCall | Failure:
@@ -201,7 +198,7 @@ def _generation(inbound: InboundCall, body: Body) -> OutboundCall | Failure:
     )
     translation = StreamTranslation(plan) if inbound.stream else AggregateTranslation(plan)
     path = "/v1/chat/completions" if chat else "/v1/completions"
-    return OutboundCall(path, body.encode(), translation, headers=JSON_HEADERS)
+    return OutboundCall(path, body.encode(), translation)
 
 
 def _not_supported(body: Body) -> Failure | None:

@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 import msgspec
 
 from helexa.model_runtime.engines.body import Body, BodyError
-from helexa.model_runtime.engines.llamacpp import JSON_HEADERS, standard_probe
+from helexa.model_runtime.engines.llamacpp import standard_probe
 from helexa.model_runtime.engines.options import Options, option_problems
 from helexa.model_runtime.engines.passthrough import PassThrough
 from helexa.model_runtime.interfaces import (
@@ -36,6 +36,7 @@ _ROUTES: Final = {
     Operation.COMPLETION: "/completions",
     Operation.EMBEDDINGS: "/embeddings",
 }
+_JSON_ERRORS: Final = (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError)
 _MODEL_FIELD: Final = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
 
 _OPTIONS: Final = (
@@ -191,7 +192,14 @@ class OpenAi:
                 body = fields.encode()
         except BodyError as error:
             return error.failure
-        return OutboundCall(path, body, PassThrough(), headers=JSON_HEADERS)
+        return OutboundCall(path, body, PassThrough())
+
+
+class _Named(msgspec.Struct):
+    model: str = ""
+
+
+_decode_named: Final = msgspec.json.Decoder(_Named).decode
 
 
 def with_model(body: bytes, model: str) -> bytes:
@@ -200,11 +208,16 @@ def with_model(body: bytes, model: str) -> bytes:
     Raises BodyError if it is no JSON object. Where the place of the name is not beyond doubt (the
     word occurs again in a message), the object is written anew from its fields' own bytes.
     """
+    try:
+        if not body.isascii():
+            body.decode()
+        if _decode_named(body).model == model:
+            return body
+    except _JSON_ERRORS:
+        pass  # said below, in the words of `Body`
     fields = Body(body)
     named = fields.raw("model")
     quoted = msgspec.json.encode(model)
-    if named is not None and bytes(named) == quoted:
-        return body
     matches = list(_MODEL_FIELD.finditer(body)) if body.count(b'"model"') == 1 else []
     if len(matches) == 1 and named is not None:
         start, end = matches[0].span(1)

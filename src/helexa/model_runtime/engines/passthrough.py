@@ -6,15 +6,16 @@ find its usage and to tell a whole answer from a cut one.
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 import msgspec
 
-from helexa.model_runtime.engines.counting import find_usage
+from helexa.model_runtime.engines.counting import UsageBody, find_usage
 from helexa.model_runtime.engines.failures import CUT, GARBAGE, UNFINISHED
 from helexa.model_runtime.interfaces import Ending, Failure
 from helexa.protocol.errors import ErrorCode
-from helexa.protocol.inference import ResponseHead
+from helexa.protocol.inference import ResponseHead, Usage
 
 TAIL_BYTES_MAX: Final = 64 << 10
 """Of a JSON answer. A stream needs less: its last events tell finish and usage."""
@@ -23,6 +24,7 @@ PIECES_KEPT_MAX: Final = 128
 START_BYTES_MAX: Final = 4 << 10
 ERROR_BYTES_MAX: Final = 64 << 10
 RETRY_AFTER_S_MAX: Final = 3600
+_JSON_ERRORS: Final = (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError)
 
 _FIRST_TOKEN: Final = re.compile(
     rb'"(?:content|text|reasoning_content|reasoning|arguments|embedding)"\s*:\s*(?:"[^"]|\[)'
@@ -38,7 +40,7 @@ class PassThrough:
     """One answer that is passed on unchanged, an error of the server too."""
 
     __slots__ = (
-        "_bytes",
+        "_dropped_bytes",
         "_kept",
         "_kept_bytes",
         "_start",
@@ -55,39 +57,29 @@ class PassThrough:
         self.produced = False
         self._stream = False
         self._tail_bytes_max = TAIL_BYTES_MAX
-        self._bytes = 0
+        self._dropped_bytes = 0
         self._start = b""
         self._kept: list[bytes] = []
         self._kept_bytes = 0
 
     def on_head(self, status: int, headers: Mapping[str, str]) -> None:
         """Take status and type; both go to the caller, and Retry-After with them."""
-        told = headers.get("content-type", "application/json").strip()
-        content_type = told if _CONTENT_TYPE.fullmatch(told) else "application/octet-stream"
-        if not 200 <= status <= 599 or status in (204, 205, 304):
-            self.failure = GARBAGE
+        content_type = headers.get("content-type", "application/json")
+        head = _head_of(status, content_type, headers.get("retry-after"))
+        if isinstance(head, Failure):
+            self.failure = head
             return
-        if 300 <= status < 400:
-            # Followed, a redirect would take the caller's words to a place nobody configured.
-            self.failure = Failure(
-                ErrorCode.UPSTREAM_CONNECTION_ERROR, "the model's server answered with a redirect"
-            )
-            return
-        self._stream = content_type.startswith("text/event-stream")
-        if self._stream:
+        self.head = head
+        if head.content_type.startswith("text/event-stream"):
+            self._stream = True
             self._tail_bytes_max = STREAM_TAIL_BYTES_MAX
-        self.head = ResponseHead(
-            status=status,
-            content_type=content_type,
-            retry_after_s=_retry_after_s(headers.get("retry-after")),
-        )
 
     def on_data(self, data: bytes) -> bytes:
         """Return the bytes as they came."""
-        self._bytes += len(data)
-        self._kept.append(data)
-        self._kept_bytes += len(data)
-        if self._kept_bytes > 2 * self._tail_bytes_max or len(self._kept) > PIECES_KEPT_MAX:
+        kept = self._kept
+        kept.append(data)
+        kept_bytes = self._kept_bytes = self._kept_bytes + len(data)
+        if kept_bytes > 2 * self._tail_bytes_max or len(kept) > PIECES_KEPT_MAX:
             self._trim()
         return data if self.produced else self._first(data)
 
@@ -95,19 +87,20 @@ class PassThrough:
         """Return the usage that the answer told, and whether it came to its end."""
         if self.failure is not None:
             return Ending(b"", None, failure=self.failure)
-        self._trim()
-        tail = b"".join(self._kept)
-        start = self._start or tail[:START_BYTES_MAX]
-        finish = _FINISH.findall(tail)
-        status = self.head.status if self.head is not None else 200
-        if self._stream and status < 400:
+        if len(self._kept) != 1 or self._kept_bytes > self._tail_bytes_max:
+            self._trim()
+        tail = self._kept[0]
+        usage: Usage | None = None
+        if self.head is not None and self.head.status >= 400:
+            self.failure = None if complete else CUT
+        elif self._stream:
             whole = tail.rstrip().endswith(b"[DONE]") or (complete and _has_ending(tail))
             self.failure = None if whole else UNFINISHED if complete else CUT
-        elif not complete:
-            self.failure = CUT
-        elif status < 400 and not self._is_whole(start, tail):
-            self.failure = GARBAGE
-        usage = find_usage(tail) or find_usage(start) if status < 400 else None
+            usage = find_usage(tail) or find_usage(self._start)
+        else:
+            whole, usage = self._read_answer(tail)
+            self.failure = CUT if not complete else None if whole else GARBAGE
+        finish = _FINISH.findall(tail)
         return Ending(b"", usage, finish[-1].decode() if finish else "", self.failure)
 
     def _first(self, data: bytes) -> bytes:
@@ -118,7 +111,7 @@ class PassThrough:
         if not self._start:
             self._start = data[:START_BYTES_MAX]
         if head.status >= 400:
-            before = self._bytes - len(data)
+            before = self._dropped_bytes + self._kept_bytes - len(data)
             return data[: max(ERROR_BYTES_MAX - before, 0)]
         self.produced = not self._stream or _FIRST_TOKEN.search(data) is not None
         return data
@@ -127,15 +120,55 @@ class PassThrough:
         """Keep only the end."""
         tail = b"".join(self._kept)[-self._tail_bytes_max :]
         self._kept = [tail]
+        self._dropped_bytes += self._kept_bytes - len(tail)
         self._kept_bytes = len(tail)
 
-    def _is_whole(self, start: bytes, tail: bytes) -> bool:
-        if self._bytes > TAIL_BYTES_MAX:
-            return start.lstrip().startswith(b"{") and tail.rstrip().endswith(b"}")
-        try:
-            return isinstance(msgspec.json.decode(tail), dict)
-        except (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError):
-            return False
+    def _read_answer(self, tail: bytes) -> tuple[bool, Usage | None]:
+        """Tell whether a JSON answer is whole, and its usage; of a large one, by both its ends."""
+        if not self._dropped_bytes:
+            try:
+                if not tail.isascii():
+                    tail.decode()  # texts are skipped by the decoder, not looked into
+                usage = _decode_answer(tail).usage
+            except msgspec.ValidationError:
+                return _is_object(tail), find_usage(tail)
+            except _JSON_ERRORS:
+                return False, find_usage(tail)
+            return True, usage.usage() if usage is not None else find_usage(tail)
+        whole = self._start.lstrip().startswith(b"{") and tail.rstrip().endswith(b"}")
+        return whole, find_usage(tail) or find_usage(self._start)
+
+
+class _Answer(msgspec.Struct):
+    usage: UsageBody | None = None
+
+
+_decode_answer: Final = msgspec.json.Decoder(_Answer).decode
+
+
+def _is_object(text: bytes) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(text), dict)
+    except _JSON_ERRORS:
+        return False
+
+
+@lru_cache(maxsize=64)
+def _head_of(status: int, told: str, retry_after: str | None) -> ResponseHead | Failure:
+    """Return what the caller is told; kept, because a server's answers begin alike."""
+    if not 200 <= status <= 599 or status in (204, 205, 304):
+        return GARBAGE
+    if 300 <= status < 400:
+        # Followed, a redirect would take the caller's words to a place nobody configured.
+        return Failure(
+            ErrorCode.UPSTREAM_CONNECTION_ERROR, "the model's server answered with a redirect"
+        )
+    told = told.strip()
+    return ResponseHead(
+        status=status,
+        content_type=told if _CONTENT_TYPE.fullmatch(told) else "application/octet-stream",
+        retry_after_s=_retry_after_s(retry_after),
+    )
 
 
 def _has_ending(tail: bytes) -> bool:

@@ -78,7 +78,7 @@ class StreamTranslation:
         reader = self._reader
         out = []
         for event, chunk in reader.read(data):
-            plain = chunk.is_plain and not self._always_rewrites and not _is_odd(chunk)
+            plain = not self._always_rewrites and chunk.is_plain
             out.append(event if plain else self._changed(event, chunk))
             if reader.failure is not None:
                 break
@@ -174,11 +174,3 @@ class StreamTranslation:
                 }
             )
         )
-
-
-def _is_odd(chunk: Chunk) -> bool:
-    """Tell whether a chunk is spelled in a way that callers do not expect."""
-    delta = chunk.choices[0].delta
-    if delta is None:
-        return False
-    return (delta.role is not None and delta.content is None) or delta.reasoning is not None

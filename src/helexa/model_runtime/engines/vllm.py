@@ -14,7 +14,7 @@ from helexa.model_runtime.engines.body import (
     clamp_tokens,
     trailing_assistant_text,
 )
-from helexa.model_runtime.engines.llamacpp import JSON_HEADERS, embeddings_call, standard_probe
+from helexa.model_runtime.engines.llamacpp import embeddings_call, standard_probe
 from helexa.model_runtime.engines.options import Options, option_problems
 from helexa.model_runtime.engines.stream import AnswerPlan, StreamTranslation
 from helexa.model_runtime.engines.whole import WholeTranslation
@@ -256,7 +256,7 @@ def _generation(inbound: InboundCall, body: Body) -> OutboundCall | Failure:
     plan = AnswerPlan(chat=chat, include_usage=inbound.include_usage)
     path = "/v1/chat/completions" if chat else "/v1/completions"
     translation = StreamTranslation(plan) if inbound.stream else WholeTranslation()
-    return OutboundCall(path, body.encode(), translation, headers=JSON_HEADERS)
+    return OutboundCall(path, body.encode(), translation)
 
 
 def _arguments(launch: Launch, options: Options) -> tuple[str, ...]:

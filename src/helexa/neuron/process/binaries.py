@@ -17,6 +17,8 @@ from helexa.util.errors import TimedOutError
 
 RULE: Final = "R1"
 VERSION_S_MAX: Final = 20.0
+_LINKS_MAX: Final = 40
+"""As many as Linux follows."""
 
 
 class RunProgram(Protocol):
@@ -59,7 +61,8 @@ async def find_binaries(
         if problem is None and arguments is not None:
             problem = await run_problem(path, arguments, run)
         if problem is None:
-            usable[name] = real_path(path)
+            # As it was named: the Python of a virtual environment finds that by its own path.
+            usable[name] = path
         else:
             problems[name] = problem
     return Binaries(usable, problems)
@@ -74,13 +77,8 @@ def on_path(name: str, search_path: str) -> str | None:
     return None
 
 
-def real_path(path: str) -> str:
-    """Return the path with all links followed."""
-    return str(Path(path).resolve())
-
-
 def file_problem(path: str) -> str | None:
-    """Say why rule R1 forbids this file, or None. Links are followed first."""
+    """Say why rule R1 forbids this file, or any link on the way to it; None where it does not."""
     if not Path(path).is_absolute():
         return f"{path} is not an absolute path (rule {RULE})"
     real = Path(path).resolve()
@@ -92,15 +90,28 @@ def file_problem(path: str) -> str | None:
         return f"{path} is not a regular file (rule {RULE})"
     if not os.access(real, os.X_OK):
         return f"{path} is not executable (rule {RULE})"
-    for part in (real, real.parent):
+    for part in (*_links(Path(path)), real, real.parent):
         problem = _owner_problem(part)
         if problem is not None:
             return problem
     return None
 
 
+def _links(path: Path) -> list[Path]:
+    """Return each link from a path to its file, and the folder that it lies in."""
+    found: list[Path] = []
+    place = path.parent.resolve() / path.name
+    while place.is_symlink() and len(found) < 2 * _LINKS_MAX:
+        found += [place, place.parent]
+        target = place.parent / place.readlink()
+        place = target.parent.resolve() / target.name
+    return found
+
+
 def _owner_problem(path: Path) -> str | None:
-    found = path.stat()
+    found = path.lstat()
+    if stat.S_ISLNK(found.st_mode) and found.st_uid in {0, os.geteuid()}:
+        return None  # a link has no mode of its own; its folder says who can change it
     if found.st_uid not in {0, os.geteuid()}:
         return f"{path} belongs to user {found.st_uid}; allowed: root and this user (rule {RULE})"
     sticky = path.is_dir() and found.st_mode & stat.S_ISVTX

@@ -22,6 +22,9 @@ class Admitted:
     waited_s: float = 0.0
 
 
+_AT_ONCE: Final = Admitted()
+
+
 @dataclass(frozen=True, slots=True)
 class Queued:
     """The ticket waits at `place` (1 is next); a verdict follows by `until` at the latest."""
@@ -86,7 +89,7 @@ class Admission:
         if len(self._active) < self._seats:
             # Then nobody waits: every free seat was filled when it came free.
             self._active.add(ticket)
-            return Admitted()
+            return _AT_ONCE
         if len(self._waiting) >= self._queue_max:
             return self._overload(f"{self.active} at work, {self.waiting} waiting")
         self._waiting[ticket] = now
@@ -101,7 +104,7 @@ class Admission:
             del self._waiting[ticket]
             return []
         self._active.discard(ticket)
-        return self._fill(now)
+        return self._fill(now) if self._waiting else []
 
     def expire(self, now: float) -> list[Verdict]:
         """Refuse those that have waited as long as is allowed."""

@@ -4,6 +4,7 @@ from collections import deque
 from typing import Final
 
 from helexa.protocol.ids import ModelId
+from helexa.protocol.inference import Usage
 from helexa.protocol.neuron import NeuronHealth
 
 WINDOW_S: Final = 300.0
@@ -15,11 +16,16 @@ PACE_S_MIN: Final = 0.02
 """A shorter answer, in tokens or in time, says little about how fast an engine writes."""
 
 
-def writing_pace(tokens: int, spent_s: float) -> float | None:
-    """Return tokens per second from the first token to the last; None of too short an answer."""
-    if tokens < PACE_TOKENS_MIN or spent_s < PACE_S_MIN:
+def writing_pace(
+    usage: Usage | None, first_token_ms: float | None, duration_s: float
+) -> float | None:
+    """Return an answer's tokens per second from the first to the last; None where that is unknown
+    or says little.
+    """
+    if usage is None or first_token_ms is None or usage.completion_tokens < PACE_TOKENS_MIN:
         return None
-    return (tokens - 1) / spent_s
+    spent_s = duration_s - first_token_ms / 1e3
+    return (usage.completion_tokens - 1) / spent_s if spent_s >= PACE_S_MIN else None
 
 
 def _moved(before: float | None, newest: float | None) -> float | None:

@@ -41,9 +41,9 @@ class CrashMemory:
 
     def is_blocked(self, request_id: str, model_id: str, body: bytes, now: float) -> bool:
         """Tell whether a request must not reach an engine. Costs a hash only after a crash."""
-        self._forget(now)
         if not self._entries:
             return False
+        self._forget(now)
         return any(
             len(self._entries.get(key, (frozenset(), now))[0]) >= CRASHES_MAX
             for key in (f"id:{request_id}", _body_key(model_id, body))

@@ -12,6 +12,8 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import msgspec
+
 from helexa.neuron.runtime.engine_connection import (
     ConnectionLimits,
     EngineConnection,
@@ -37,15 +39,19 @@ class ClientLimits:
     connection: ConnectionLimits = field(default_factory=ConnectionLimits)
 
 
-@dataclass(frozen=True, slots=True)
-class EngineRequest:
-    """One request to an engine. `endpoint` is its base URL (http, https, or unix:/path)."""
+class EngineRequest(msgspec.Struct, frozen=True):
+    """One request to an engine. `endpoint` is its base URL (http, https, or unix:/path).
+
+    `headers` are best the same for all requests of a model: so much of a head is kept, and only
+    the trace is its own.
+    """
 
     endpoint: str
     path: str
     body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     method: str = "POST"
+    traceparent: str = ""
 
 
 class _Endpoint:
@@ -95,12 +101,13 @@ class EngineClient:
 
         Raises ValueError where endpoint, path or a header could not be sent as one HTTP request.
         """
-        endpoint = self._endpoint(request.endpoint)
+        endpoint = self._endpoints.get(request.endpoint) or self._endpoint(request.endpoint)
         payload = _payload(endpoint, request)
         exchange = Exchange(listener, self.limits.first_byte_s)
-        loop = asyncio.get_running_loop()
         if self._closed:
-            loop.call_soon(exchange.fail, ExchangeError.CLOSED, "the neuron is stopping")
+            asyncio.get_running_loop().call_soon(
+                exchange.fail, ExchangeError.CLOSED, "the neuron is stopping"
+            )
             return exchange
         idle = endpoint.idle
         while idle:
@@ -111,11 +118,11 @@ class EngineClient:
             connection.abort()
         if len(endpoint.open) + endpoint.connecting >= self.limits.connections_max:
             text = f"{request.endpoint} has {self.limits.connections_max} connections already"
-            loop.call_soon(exchange.fail, ExchangeError.CROWDED, text)
+            asyncio.get_running_loop().call_soon(exchange.fail, ExchangeError.CROWDED, text)
             return exchange
         endpoint.connecting += 1
         work = self._connect(endpoint, exchange, payload)
-        exchange.attach(None, self._tasks.start(work, f"connect {request.endpoint}"))
+        exchange.task = self._tasks.start(work, f"connect {request.endpoint}")
         return exchange
 
     def forget(self, base: str) -> None:
@@ -145,10 +152,7 @@ class EngineClient:
     # ── connections ───────────────────────────────────────────────────────────────────────────
 
     def _endpoint(self, base: str) -> _Endpoint:
-        endpoint = self._endpoints.get(base)
-        if endpoint is None:
-            endpoint = _Endpoint(base)
-            self._endpoints[base] = endpoint
+        endpoint = self._endpoints[base] = _Endpoint(base)
         return endpoint
 
     async def _connect(self, endpoint: _Endpoint, exchange: Exchange, payload: bytes) -> None:
@@ -264,18 +268,20 @@ def _payload(endpoint: _Endpoint, request: EngineRequest) -> bytes:
         tuple(request.headers.items()),
         "application/json" if request.body else "",
     )
-    return b"%b%d\r\n\r\n%b" % (head, len(request.body), request.body)
+    if request.traceparent:
+        trace = _checked("traceparent", request.traceparent).encode("ascii")
+        head = b"%btraceparent: %b\r\n" % (head, trace)
+    return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(request.body), request.body)
 
 
 @lru_cache(maxsize=256)
 def _head(
     host: str, path: str, method: str, headers: tuple[tuple[str, str], ...], content_type: str
 ) -> bytes:
-    """Return a request head up to the number of its content-length.
+    """Return the lines of a request head that are the same for all requests of a model.
 
-    Kept, because a model's requests differ in their bodies only. `content_type` is used where the
-    headers name none. Raises ValueError for what would
-    not be one request.
+    `content_type` is used where the headers name none. Raises ValueError for what would not be
+    one request.
     """
     if not path.startswith("/") or " " in path:
         raise ValueError(f"path {path!r} does not begin with / or has a space")
@@ -293,4 +299,4 @@ def _head(
         lines.append(f"{_checked('header', name)}: {_checked(name, value)}")
     if content_type and not named:
         lines.append(f"content-type: {content_type}")
-    return "\r\n".join((*lines, "content-length: ")).encode("ascii")
+    return "\r\n".join((*lines, "")).encode("ascii")

@@ -16,7 +16,7 @@ import httptools
 
 HEAD_BYTES_MAX: Final = 64 << 10
 HEADERS_MAX: Final = 100
-_KEPT: Final = frozenset({b"content-type", b"retry-after"})
+_KEPT: Final = {b"content-type": "content-type", b"retry-after": "retry-after"}
 """The only headers of an engine that reach anyone."""
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"content-encoding"})
 _BODILESS: Final = frozenset({204, 304})
@@ -42,9 +42,14 @@ class ExchangeError(StrEnum):
 class ExchangeListener(Protocol):
     """Told what becomes of an exchange, synchronously, from the event loop.
 
-    `on_head`, then any number of `on_data`, then `on_end`; `on_error` may take the place of any of
-    them and is then the last call. After `Exchange.cancel` nothing is called.
+    `on_whole`, for an answer that one read completes; else `on_head`, then any number of `on_data`,
+    then `on_end`. `on_error` may take the place of any of them and is then the last call. After
+    `Exchange.cancel` nothing is called.
     """
+
+    def on_whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Take all of an answer; the exchange is over."""
+        ...
 
     def on_head(self, status: int, headers: Mapping[str, str]) -> None:
         """Take the status and the few headers that are kept (names in lower case)."""
@@ -76,7 +81,7 @@ class ConnectionLimits:
 class Exchange:
     """One request to an engine and its answer."""
 
-    __slots__ = ("_connection", "_task", "done", "listener", "paused", "quiet_s", "silence_limit_s")
+    __slots__ = ("connection", "done", "listener", "paused", "quiet_s", "silence_limit_s", "task")
 
     def __init__(self, listener: ExchangeListener, silence_limit_s: float) -> None:
         self.listener = listener
@@ -85,38 +90,35 @@ class Exchange:
         self.quiet_s = 0.0
         self.paused = False
         self.done = False
-        self._connection: EngineConnection | None = None
-        self._task: asyncio.Task[Any] | None = None
-
-    def attach(self, connection: "EngineConnection | None", task: asyncio.Task[Any] | None) -> None:
-        """Say what works on this exchange now: a connection, or the task that makes one."""
-        self._connection = connection
-        self._task = task
+        self.connection: EngineConnection | None = None
+        """What works on it, once there is one."""
+        self.task: asyncio.Task[None] | None = None
+        """What makes that connection."""
 
     def cancel(self) -> None:
         """Close the TCP connection at once, which tells the engine to stop. Idempotent."""
         if self.done:
             return
         self.done = True
-        if self._task is not None:
-            self._task.cancel()
-        if self._connection is not None:
-            self._connection.abort()
+        if self.task is not None:
+            self.task.cancel()
+        if self.connection is not None:
+            self.connection.abort()
 
     def pause_reading(self) -> None:
         """Take no more bytes from the engine; the silence limit rests meanwhile."""
         if not self.paused and not self.done:
             self.paused = True
-            if self._connection is not None:
-                self._connection.pause()
+            if self.connection is not None:
+                self.connection.pause()
 
     def resume_reading(self) -> None:
         """Take bytes again."""
         if self.paused and not self.done:
             self.paused = False
             self.quiet_s = 0.0
-            if self._connection is not None:
-                self._connection.resume()
+            if self.connection is not None:
+                self.connection.resume()
 
     def fail(self, kind: ExchangeError, message: str) -> None:
         """End the exchange by an error, once."""
@@ -146,8 +148,10 @@ class EngineConnection(asyncio.Protocol):
         self._on_lost = on_lost
         self._transport: Any = None
         self._poll: Any = None
-        self._parser: Any = httptools.HttpResponseParser(self)
         self._parts: list[bytes] = []
+        self.on_body = self._parts.append
+        """Called by the parser; what it collects is told when the whole read is parsed."""
+        self._parser: Any = httptools.HttpResponseParser(self)
         self._reset_answer()
 
     def _reset_answer(self) -> None:
@@ -164,7 +168,6 @@ class EngineConnection(asyncio.Protocol):
         self._complete = False
         self._reusable = False
         self._ends_with_stream = False
-        self._extra = False
         self._until_close = False
 
     # ── used by the pool ──────────────────────────────────────────────────────────────────────
@@ -184,7 +187,7 @@ class EngineConnection(asyncio.Protocol):
         """Send a request (head and body) whose answer goes to the exchange's listener."""
         assert self.exchange is None
         self.exchange = exchange
-        exchange.attach(self, None)
+        exchange.connection = self
         self._transport.write(payload)
         if exchange.paused:
             self._transport.pause_reading()
@@ -222,36 +225,58 @@ class EngineConnection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             fault = error
-        self._overhead_bytes += len(data)
+        if self._head_told and self._parts and not self._complete and fault is None:
+            self._deliver_body(exchange)  # what almost every read of a stream is
+        elif self._complete and not self._head_told:
+            self._deliver_whole(exchange, reusable=fault is None)
+        else:
+            self._overhead_bytes += len(data)
+            self._deliver(exchange, fault)
+
+    def _deliver(self, exchange: Exchange, fault: Exception | None) -> None:
+        """Tell what a read brought that was the head, an end, no part of an answer, or a fault."""
         if self._head_known and not self._head_told:
             self._head_told = True
             self._overhead_bytes = 0
             exchange.quiet_s = 0.0
             exchange.listener.on_head(self._status, self._headers)
         if self._parts and self.exchange is exchange:
-            self._overhead_bytes = 0
             self._deliver_body(exchange)
         if self.exchange is not exchange:
             return  # cancelled by its listener
         if self._complete:
-            self._finish(exchange, reusable=fault is None)
+            self._release(exchange, reusable=fault is None)
+            exchange.listener.on_end(complete=True)
         elif fault is not None:
             self._give_up(exchange, ExchangeError.MALFORMED, _describe(fault))
         elif self._overhead_bytes > self._limits.head_bytes_max:
             text = f"more than {self._limits.head_bytes_max} bytes of the engine were no answer"
             self._give_up(exchange, ExchangeError.MALFORMED, text)
 
+    def _deliver_whole(self, exchange: Exchange, *, reusable: bool) -> None:
+        status, headers, body = self._status, self._headers, b"".join(self._parts)
+        self._parts.clear()
+        if len(body) > self._limits.body_bytes_max:
+            self._too_large(exchange)
+            return
+        self._release(exchange, reusable=reusable)
+        exchange.listener.on_whole(status, headers, body)
+
     def _deliver_body(self, exchange: Exchange) -> None:
+        exchange.quiet_s = 0.0
+        self._overhead_bytes = 0
         parts = self._parts
         body = parts[0] if len(parts) == 1 else b"".join(parts)
         parts.clear()
-        exchange.quiet_s = 0.0
-        self._body_bytes += len(body)
-        if self._body_bytes > self._limits.body_bytes_max:
-            text = f"the engine's answer has more than {self._limits.body_bytes_max} bytes"
-            self._give_up(exchange, ExchangeError.TOO_LARGE, text)
-            return
-        exchange.listener.on_data(body)
+        body_bytes = self._body_bytes = self._body_bytes + len(body)
+        if body_bytes > self._limits.body_bytes_max:
+            self._too_large(exchange)
+        else:
+            exchange.listener.on_data(body)
+
+    def _too_large(self, exchange: Exchange) -> None:
+        text = f"the engine's answer has more than {self._limits.body_bytes_max} bytes"
+        self._give_up(exchange, ExchangeError.TOO_LARGE, text)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the exchange, if there is one, and the pool."""
@@ -271,12 +296,12 @@ class EngineConnection(asyncio.Protocol):
         text = f"the engine sent nothing for {exchange.silence_limit_s:g} s"
         self._give_up(exchange, ExchangeError.SILENT, text)
 
-    def _finish(self, exchange: Exchange, *, reusable: bool) -> None:
+    def _release(self, exchange: Exchange, *, reusable: bool) -> None:
+        """The answer is complete: let the connection go, to the pool if it can be used again."""
         transport = self._transport
         reusable = (
             reusable
             and self._reusable
-            and not self._extra
             and not exchange.paused
             and not transport.is_closing()
             and transport.get_write_buffer_size() == 0
@@ -289,7 +314,6 @@ class EngineConnection(asyncio.Protocol):
             self._on_free(self)
         else:
             transport.abort()
-        exchange.listener.on_end(complete=True)
 
     def _give_up(self, exchange: Exchange, kind: ExchangeError, message: str) -> None:
         self.abort()
@@ -300,21 +324,21 @@ class EngineConnection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """An answer begins: the first, or one after an interim answer. No other is allowed."""
         if self._complete:
-            self._extra = True
+            raise ValueError("an answer to nothing that was asked")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep the few headers that matter; trailers are counted and dropped."""
-        self._header_bytes += len(name) + len(value) + 4
-        self._header_count += 1
-        if self._header_count > HEADERS_MAX or self._header_bytes > self._limits.head_bytes_max:
-            raise ValueError(f"{self._header_count} headers, {self._header_bytes} bytes of them")
+        count = self._header_count = self._header_count + 1
+        size = self._header_bytes = self._header_bytes + len(name) + len(value) + 4
+        if count > HEADERS_MAX or size > self._limits.head_bytes_max:
+            raise ValueError(f"{count} headers, {size} bytes of them")
         if self._head_known:
             return
         lowered = name.lower()
-        if lowered in _KEPT:
-            self._headers[lowered.decode("ascii")] = value.decode("latin-1")
-        elif lowered in _FRAMING:
+        if lowered in _FRAMING:
             self._framing[lowered] = value.strip().lower()
+        elif lowered in _KEPT:
+            self._headers[_KEPT[lowered]] = value.decode("latin-1")
         elif lowered == b"keep-alive":
             self._take_keep_alive(value)
         elif lowered == b"server":
@@ -329,8 +353,6 @@ class EngineConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """Check the framing; 1xx answers are skipped."""
-        if self._complete:
-            return  # the head of an answer nobody asked for; the connection will not be used again
         status = self._parser.get_status_code()
         if status == 101:
             raise ValueError("another protocol, which was not asked for")
@@ -339,22 +361,18 @@ class EngineConnection(asyncio.Protocol):
             self._headers.clear()
             self._framing.clear()
             return
-        coding = self._framing.get(b"content-encoding", b"identity")
+        framing = self._framing
+        coding = framing.get(b"content-encoding", b"identity")
         if coding != b"identity":
             raise ValueError(f"content-encoding {coding!r}, which was not asked for")
-        transfer = self._framing.get(b"transfer-encoding")
+        transfer = framing.get(b"transfer-encoding")
         if transfer is not None and transfer != b"chunked":
             raise ValueError(f"transfer-encoding {transfer!r}")
         self._status = status
         self._head_known = True
         self._until_close = (
-            transfer is None and b"content-length" not in self._framing and status not in _BODILESS
+            transfer is None and b"content-length" not in framing and status not in _BODILESS
         )
-
-    def on_body(self, data: bytes) -> None:
-        """Collect; told to the listener when the whole read is parsed."""
-        if not self._complete:
-            self._parts.append(data)
 
     def on_message_complete(self) -> None:
         """The answer is whole, if it was not an interim one."""

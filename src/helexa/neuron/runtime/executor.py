@@ -6,6 +6,7 @@ bounds that hold over all requests, ends those whose time is up, and drains.
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -82,8 +83,7 @@ class Executor:
         self._requests: dict[Request, None] = {}
         self._tickets = 0
         self._draining: Refusal | None = None
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._emptied: asyncio.Event | None = None
         self._sweep_handle: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -109,9 +109,9 @@ class Executor:
         self._tickets += 1
         request = Request(self._services, stream, head, str(self._tickets), self._ended)
         self._requests[request] = None
-        self._empty.clear()
         self._metrics.inflight(len(self._requests))
-        self._arm()
+        if self._sweep_handle is None:
+            self._arm()
         return request
 
     async def drain(self, timeout_s: float) -> int:
@@ -123,11 +123,12 @@ class Executor:
         self._draining = Refusal(code, CODES[code].text)
         for request in [request for request in self._requests if not request.at_work]:
             request.abandon(self._draining)
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._empty.wait()
-        except TimeoutError:
-            pass
+        if self._emptied is None:
+            self._emptied = asyncio.Event()
+        if self._requests:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._emptied.wait()
         left = tuple(self._requests)
         for request in left:
             request.abandon(self._draining)
@@ -138,13 +139,12 @@ class Executor:
     def _ended(self, request: Request) -> None:
         self._requests.pop(request, None)
         self._metrics.inflight(len(self._requests))
-        if not self._requests:
-            self._empty.set()
+        if self._emptied is not None and not self._requests:
+            self._emptied.set()
 
     def _arm(self) -> None:
-        if self._sweep_handle is None:
-            loop = asyncio.get_running_loop()
-            self._sweep_handle = loop.call_later(self._limits.sweep_s, self._sweep)
+        loop = asyncio.get_running_loop()
+        self._sweep_handle = loop.call_later(self._limits.sweep_s, self._sweep)
 
     def _sweep(self) -> None:
         self._sweep_handle = None

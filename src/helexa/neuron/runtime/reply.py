@@ -46,8 +46,8 @@ class Breakdown:
 class ReplyOwner(Protocol):
     """What a reply tells the request that it answers: `answered` or `failed`, once."""
 
-    def answered(self, ending: Ending) -> None:
-        """The answer is whole, and all of its bytes were handed to the stream."""
+    def answered(self, ending: Ending, head: ResponseHead | None, data: bytes) -> None:
+        """The answer is whole: send its last bytes, and its head if that did not go out yet."""
         ...
 
     def failed(self, breakdown: Breakdown) -> None:
@@ -89,8 +89,9 @@ class Reply:
     def cancel(self) -> None:
         """Nobody waits any more: close the engine's connection at once."""
         self._over = True
-        if self._exchange is not None:
-            self._exchange.cancel()
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.cancel()
 
     def resume(self) -> None:
         """The peer takes bytes again."""
@@ -103,6 +104,23 @@ class Reply:
             self._exchange.silence_limit_s = silence_s
 
     # ── ExchangeListener ──────────────────────────────────────────────────────────────────────
+
+    def on_whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Translate all of an answer before any of it goes out."""
+        translation = self.translation
+        data = b""
+        try:
+            translation.on_head(status, headers)
+            if body and translation.failure is None:
+                data = self._translate(body)
+            if translation.failure is not None:
+                self._fail(translation.failure)
+                return
+            ending = translation.on_end(complete=True)
+        except Exception as error:  # noqa: BLE001  the engine's bytes must not end other streams
+            self._garbage(error)
+            return
+        self._end(ending, data + ending.data if ending.data else data)
 
     def on_head(self, status: int, headers: Mapping[str, str]) -> None:
         """Let the translation decide what the caller is told."""
@@ -147,21 +165,7 @@ class Reply:
         except Exception as error:  # noqa: BLE001  the engine's bytes must not end other streams
             self._garbage(error)
             return
-        if ending.failure is not None:
-            self._fail(ending.failure, lost=not complete)
-            return
-        head = self.translation.head
-        if head is None:
-            self._fail(_failure(ErrorCode.ENGINE_GARBAGE), "the answer ended without a status")
-            return
-        self._send_head(head)
-        if not self._produced and self.translation.produced:
-            self._produced = True
-            self._owner.first_token()
-        self._over = True
-        if ending.data:
-            self._stream.send_data(ending.data)
-        self._owner.answered(ending)
+        self._end(ending, ending.data, lost=not complete)
 
     def on_error(self, kind: ExchangeError, message: str) -> None:
         """There will be no more bytes."""
@@ -178,6 +182,22 @@ class Reply:
         )
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────
+
+    def _end(self, ending: Ending, data: bytes, *, lost: bool = False) -> None:
+        """The translation is done; `data` is what did not go out yet."""
+        translation = self.translation
+        head = translation.head
+        if ending.failure is not None:
+            self._fail(ending.failure, lost=lost)
+        elif head is None:
+            self._fail(_failure(ErrorCode.ENGINE_GARBAGE), "the answer ended without a status")
+        else:
+            if not self._produced and translation.produced:
+                self._produced = True
+                self._owner.first_token()
+            self._over = True
+            self._exchange = None
+            self._owner.answered(ending, None if self._head_sent else head, data)
 
     def _send_head(self, head: ResponseHead) -> None:
         if not self._head_sent:

@@ -23,7 +23,7 @@ from helexa.model_runtime.interfaces import (
     InboundCall,
     OutboundCall,
 )
-from helexa.neuron.registry.admission import Admitted, Queued
+from helexa.neuron.registry.admission import Admitted
 from helexa.neuron.registry.commands import RunningModel
 from helexa.neuron.registry.health import writing_pace
 from helexa.neuron.runtime import request_metrics as outcomes
@@ -34,7 +34,7 @@ from helexa.neuron.runtime.reply import Breakdown, Reply
 from helexa.neuron.runtime.request_metrics import RequestMetrics
 from helexa.protocol.errors import CODES, ErrorCode, Refusal, envelope
 from helexa.protocol.inference import OpenHead, Reset, ResponseHead, Trailer, Usage
-from helexa.protocol.tunnel import Stream, StreamHandler
+from helexa.protocol.tunnel import NOBODY, Stream, StreamHandler
 from helexa.util.clock import Clock
 from helexa.util.errors import describe
 
@@ -101,8 +101,8 @@ class Request(StreamHandler):
     """The handler of one tunnel stream, and the owner of its reply."""
 
     __slots__ = (
-        "_began_at", "_body", "_body_bytes", "_first_token_at", "_model", "_on_done", "_parts",
-        "_reply", "_services", "_stream", "_ticket", "_waited_s", "done", "expires_at", "head",
+        "_began_at", "_body", "_body_bytes", "_first_token_ms", "_model", "_on_done", "_parts",
+        "_reply", "_services", "_stream", "_ticket", "_waited_s", "done", "head",
     )  # fmt: skip
 
     def __init__(
@@ -116,7 +116,6 @@ class Request(StreamHandler):
         now = services.clock.monotonic()
         self.head = head
         self.done = False
-        self.expires_at: float | None = now + services.limits.collect_s
         self._services = services
         self._stream = stream
         self._ticket = ticket
@@ -126,7 +125,7 @@ class Request(StreamHandler):
         self._body_bytes = 0
         self._began_at = now
         self._waited_s = 0.0
-        self._first_token_at: float | None = None
+        self._first_token_ms: float | None = None
         self._model: RunningModel | None = None
         self._reply: Reply | None = None
 
@@ -163,8 +162,6 @@ class Request(StreamHandler):
             return
         self._body = parts[0] if len(parts) == 1 else b"".join(parts)
         self._began_at = self._services.clock.monotonic()
-        deadline_s = self.head.deadline_s
-        self.expires_at = None if deadline_s is None else self._began_at + deadline_s
         self._begin()
 
     def on_reset(self, payload: bytes) -> None:
@@ -180,8 +177,8 @@ class Request(StreamHandler):
 
     def _begin(self) -> None:
         services, head = self._services, self.head
-        self._model = services.models.running(head.model)
-        if self._model is None:
+        model = self._model = services.models.running(head.model)
+        if model is None:
             self._refuse(services.models.refusal(head.model))
             return
         now = self._began_at
@@ -190,28 +187,34 @@ class Request(StreamHandler):
             self._refuse(Refusal(ErrorCode.ENGINE_CRASH, text), elsewhere=False)
             return
         outcome = services.seats.ask(head.model, self._ticket, self._seated_later)
-        if not isinstance(outcome, Queued):
-            self._seated(outcome)
+        if isinstance(outcome, Admitted):
+            self._seated(outcome, model)
+        elif isinstance(outcome, Refusal):
+            self._refuse(outcome)
 
     def _seated_later(self, outcome: Admitted | Refusal) -> None:
         # Verdicts come out of another request's end: begun in there, a line of requests that all
         # fail at once would end each other ever deeper in the stack.
-        asyncio.get_running_loop().call_soon(self._seated, outcome)
+        asyncio.get_running_loop().call_soon(self._resume, outcome)
 
-    def _seated(self, outcome: Admitted | Refusal) -> None:
-        """The verdict on the seat, at once or later."""
-        services = self._services
+    def _resume(self, outcome: Admitted | Refusal) -> None:
+        """Go on with the verdict on the seat; the engine may be another by now."""
         if self.done:
             return
+        models, model_id = self._services.models, self.head.model
         if isinstance(outcome, Refusal):
             self._refuse(outcome)
             return
+        model = self._model = models.running(model_id)
+        if model is None:
+            self._refuse(models.refusal(model_id))
+        else:
+            self._seated(outcome, model)
+
+    def _seated(self, outcome: Admitted, model: RunningModel) -> None:
+        services = self._services
         self._waited_s = outcome.waited_s
         services.metrics.seated(self.head.model, outcome.waited_s)
-        model = self._model = services.models.running(self.head.model)
-        if model is None:
-            self._refuse(services.models.refusal(self.head.model))
-            return
         try:
             self._send(model)
         except Exception as error:
@@ -240,32 +243,41 @@ class Request(StreamHandler):
         reply.attach(services.client.request(self._engine_request(model, call), reply))
 
     def _engine_request(self, model: RunningModel, call: OutboundCall) -> EngineRequest:
-        headers = {**model.headers, **call.headers}
-        if _TRACEPARENT.match(self.head.traceparent):
-            headers["traceparent"] = self.head.traceparent
-        return EngineRequest(model.endpoint, call.path, call.body, headers, call.method)
+        headers = {**model.headers, **call.headers} if call.headers else model.headers
+        trace = self.head.traceparent
+        if trace and not _TRACEPARENT.match(trace):
+            trace = ""
+        return EngineRequest(model.endpoint, call.path, call.body, headers, call.method, trace)
 
     # ── ReplyOwner ────────────────────────────────────────────────────────────────────────────
 
     def first_token(self) -> None:
         """From here on the engine is expected to go on speaking."""
         services, head = self._services, self.head
-        self._first_token_at = services.clock.monotonic()
+        after_s = self._elapsed_s()
+        self._first_token_ms = after_s * 1e3
         if self._reply is not None:
             self._reply.expect_within(services.limits.stall_s)
-        after_s = self._first_token_at - self._began_at
         services.metrics.first_token(head.model, head.operation, after_s)
 
-    def answered(self, ending: Ending) -> None:
-        """End the stream with its trailer."""
-        trailer = Trailer(
-            usage=ending.usage,
-            finish_reason=ending.finish_reason,
-            first_token_ms=self._first_token_ms(),
-            duration_ms=self._elapsed_s() * 1e3,
-            queued_ms=self._waited_s * 1e3,
+    def answered(self, ending: Ending, head: ResponseHead | None, data: bytes) -> None:
+        """End the stream with its last bytes and its trailer; all of it at once if it is whole."""
+        trailer = _encode(
+            Trailer(
+                usage=ending.usage,
+                finish_reason=ending.finish_reason,
+                first_token_ms=self._first_token_ms,
+                duration_ms=self._elapsed_s() * 1e3,
+                queued_ms=self._waited_s * 1e3,
+            )
         )
-        self._stream.send_end(_encode(trailer))
+        stream = self._stream
+        if head is not None:
+            stream.send_answer(_encode(head), data, trailer)
+        else:
+            if data:
+                stream.send_data(data)
+            stream.send_end(trailer)
         if ending.usage is not None:
             self._services.metrics.tokens(self.head.model, ending.usage)
         self._finish(self._outcome_of_answer(), usage=ending.usage)
@@ -314,12 +326,11 @@ class Request(StreamHandler):
     # ── endings ───────────────────────────────────────────────────────────────────────────────
 
     def expire(self, now: float) -> None:
-        """End the request if it has had all the time it was given, or its stream is gone."""
+        """End the request if its body took too long to arrive, or its stream is gone."""
         if self._stream.over:
             self._finish(outcomes.CANCELLED)
-        elif self.expires_at is not None and now >= self.expires_at:
-            collecting = self._parts is not None
-            code = ErrorCode.REQUEST_TIMEOUT if collecting else ErrorCode.UPSTREAM_TIMEOUT
+        elif self._parts is not None and now - self._began_at >= self._services.limits.collect_s:
+            code = ErrorCode.REQUEST_TIMEOUT
             self._reset(Refusal(code, CODES[code].text), elsewhere=False)
             self._finish(outcomes.TIMEOUT)
 
@@ -337,10 +348,9 @@ class Request(StreamHandler):
     def _refuse_caller(self, refusal: Refusal, outcome: str = outcomes.CLIENT_ERROR) -> None:
         """Answer with a whole error: it is the caller's, and no other neuron would say else."""
         head = ResponseHead(status=refusal.status, retry_after_s=refusal.retry_after)
-        self._stream.send_head(_encode(head))
-        self._stream.send_data(envelope(refusal, self.head.request_id))
         trailer = Trailer(finish_reason="error", duration_ms=self._elapsed_s() * 1e3)
-        self._stream.send_end(_encode(trailer))
+        body = envelope(refusal, self.head.request_id)
+        self._stream.send_answer(_encode(head), body, _encode(trailer))
         self._finish(outcome)
 
     def _reset(self, refusal: Refusal, *, elsewhere: bool) -> None:
@@ -361,34 +371,29 @@ class Request(StreamHandler):
         self.done = True
         self._parts = None
         services, head = self._services, self.head
-        if self._reply is not None:
-            self._reply.cancel()
+        self._stream.handler = NOBODY  # let go, so that what is over needs no garbage collector
+        reply, self._reply = self._reply, None
+        if reply is not None:
+            reply.cancel()
         services.seats.release(self._ticket)
         services.bodies.give(self._body_bytes)
         self._on_done(self)
         self._body = b""
         model = head.model if self._model is not None else "other"
         services.metrics.ended(model, head.operation, outcome, self._elapsed_s())
-        if self._first_token_at is not None or failed:
-            took = (self._first_token_ms(), self._pace(usage))
+        if self._first_token_ms is not None or failed:
+            took = (self._first_token_ms, self._pace(usage))
             services.models.request_ended(head.model, *took, failed=failed)
         services.log.debug(
             "request_ended", request_id=head.request_id, model_id=head.model, outcome=outcome
         )
 
     def _pace(self, usage: Usage | None) -> float | None:
-        if usage is None or self._first_token_at is None or not self.head.stream:
-            return None  # only a stream shows when the engine began to write
-        spent_s = self._services.clock.monotonic() - self._first_token_at
-        return writing_pace(usage.completion_tokens, spent_s)
+        first_ms = self._first_token_ms if self.head.stream else None  # only a stream shows it
+        return writing_pace(usage, first_ms, self._elapsed_s())
 
     def _elapsed_s(self) -> float:
         return self._services.clock.monotonic() - self._began_at
-
-    def _first_token_ms(self) -> float | None:
-        if self._first_token_at is None:
-            return None
-        return (self._first_token_at - self._began_at) * 1e3
 
 
 def _internal_error() -> Refusal:

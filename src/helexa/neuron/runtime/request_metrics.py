@@ -27,17 +27,14 @@ class RequestMetrics:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._inflight = metrics.gauge(
+        self.inflight = metrics.gauge(
             "helexa_neuron_requests_inflight", "Requests that this neuron works on or holds"
-        )
+        ).set
+        """Tell how many requests there are now."""
         self._ended: dict[tuple[str, str, str], tuple[Cell, Observer]] = {}
         self._seated: dict[str, Observer] = {}
         self._first: dict[tuple[str, str], Observer] = {}
-        self._tokens: dict[tuple[str, str], Cell] = {}
-
-    def inflight(self, count: int) -> None:
-        """Tell how many requests there are now."""
-        self._inflight.set(count)
+        self._tokens: dict[str, tuple[Cell, ...]] = {}
 
     def ended(self, model: str, operation: str, outcome: str, duration_s: float) -> None:
         """A request is over."""
@@ -78,17 +75,16 @@ class RequestMetrics:
 
     def tokens(self, model: str, usage: Usage) -> None:
         """Count what the engine counted; cached and reasoning are parts, told by themselves."""
-        self._count(model, "input", usage.prompt_tokens - usage.cached_tokens)
-        self._count(model, "cached_input", usage.cached_tokens)
-        self._count(model, "output", usage.completion_tokens - usage.reasoning_tokens)
-        self._count(model, "reasoning", usage.reasoning_tokens)
-
-    def _count(self, model: str, kind: str, count: int) -> None:
-        if count <= 0:
-            return
-        series = self._tokens.get((model, kind))
+        series = self._tokens.get(model)
         if series is None:
-            series = self._tokens[model, kind] = self._metrics.counter(
-                "helexa_neuron_tokens_total", _TOKENS, model=model, type=kind
+            series = self._tokens[model] = tuple(
+                self._metrics.counter("helexa_neuron_tokens_total", _TOKENS, model=model, type=kind)
+                for kind in ("input", "cached_input", "output", "reasoning")
             )
-        series.inc(count)
+        cached, reasoning = usage.cached_tokens, usage.reasoning_tokens
+        series[0].inc(usage.prompt_tokens - cached)
+        if cached:
+            series[1].inc(cached)
+        series[2].inc(usage.completion_tokens - reasoning)
+        if reasoning:
+            series[3].inc(reasoning)

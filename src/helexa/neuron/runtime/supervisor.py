@@ -43,6 +43,7 @@ from helexa.neuron.registry.events import (
 from helexa.neuron.registry.limits import Limits
 from helexa.neuron.registry.policy import Policy
 from helexa.neuron.registry.state import RegistryState
+from helexa.neuron.runtime.status_log import StatusLog
 from helexa.neuron.runtime.supervisor_launch import Launcher
 from helexa.neuron.runtime.supervisor_ports import MemoryMeter, Outfit, World
 from helexa.neuron.runtime.supervisor_work import EngineWork
@@ -78,6 +79,7 @@ class Supervisor:
         self._limits = limits
         self._world = world
         self._seats = world.seats
+        self._status_log = StatusLog()
         self._scope = TaskScope(self._failed)
         launcher = Launcher(policy.engines, outfit, world.spawner, world.free_ports)
         self._work = EngineWork(policy, outfit, world, launcher, self._scope, self._post)
@@ -254,15 +256,16 @@ class Supervisor:
 
     def _report(self, command: ReportStatus) -> None:
         status = self._with_load(command.status)
-        # Progress comes twice a second; it is for the cortex, not for the log.
-        tell = _log.info if status.progress is None else _log.debug
-        tell(
-            "model",
-            model_id=status.model_id,
-            state=status.state.value,
-            because=status.because,
-            cause=command.cause,
-        )
+        if self._status_log.allows(status, self._clock.monotonic()):
+            done = {} if status.progress is None else {"progress": round(status.progress, 2)}
+            _log.info(
+                "model",
+                model_id=status.model_id,
+                state=status.state.value,
+                because=status.because,
+                cause=command.cause,
+                **done,
+            )
         self._world.on_status(status)
 
     def _answer(self, command: Answer) -> None:

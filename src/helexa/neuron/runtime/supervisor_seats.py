@@ -36,7 +36,7 @@ class Seats:
         self._clock = clock
         self._queue_max = queue_max
         self._wait_s_max = wait_s_max
-        self._models: dict[ModelId, Admission] = {}
+        self._models: dict[str, Admission] = {}
         self._inside: dict[str, Admission] = {}
         self._watchers: dict[str, OnVerdict] = {}
         self._drained: dict[int, tuple[Admission, Callable[[], None]]] = {}
@@ -50,7 +50,7 @@ class Seats:
         `on_verdict` is called later only if the answer is `Queued`. `Admitted`, now or later,
         obliges to `release`.
         """
-        admission = self._models.get(ModelId(model_id))
+        admission = self._models.get(model_id)
         if admission is None:
             return Refusal(
                 ErrorCode.SERVICE_UNAVAILABLE, f"model {model_id!r} is not served by this neuron"
@@ -72,12 +72,15 @@ class Seats:
         if admission is None:
             return
         self._watchers.pop(ticket, None)
-        self._tell(admission.release(ticket, self._clock.monotonic()))
-        self._note_drained(admission)
+        verdicts = admission.release(ticket, self._clock.monotonic())
+        if verdicts:
+            self._tell(verdicts)
+        if admission.closed:
+            self._note_drained(admission)
 
     def load(self, model_id: str) -> tuple[int, int]:
         """Return how many requests are at work on the model and how many wait."""
-        admission = self._models.get(ModelId(model_id))
+        admission = self._models.get(model_id)
         return (admission.active, admission.waiting) if admission else (0, 0)
 
     @property

@@ -32,7 +32,7 @@ _STEP: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 # Fields that routing, limits or billing act on: read by us and again by an engine.
 _ONCE: Final = re.compile(
     rb'"(model|messages|stream|max_tokens|max_completion_tokens|n|prompt|input|stream_options'
-    rb'|stop|tools|encoding_format)"\s*:'
+    rb'|stop|tools|tool_choice|functions|response_format|json_schema|grammar|encoding_format)"\s*:'
 )
 # Letters of such a name, written so that a plain search does not see them. No encoder does that.
 _DISGUISED: Final = re.compile(rb"\\u00(?:5[fF]|6[1-9a-fA-F]|7[0-9aA])")

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from helexa.protocol.dialects import json_guard
+from helexa.protocol.dialects import json_guard, structure
 from helexa.protocol.errors import ErrorCode, Refusal, envelope
 from helexa.protocol.sse import event_of
 from helexa.protocol.workload import Operation
@@ -65,6 +65,16 @@ class _Sampling(Struct):
     stop: _Stop = None
     seed: _Seed = None
     logit_bias: _Bias = None
+    response_format: dict[str, Raw] | None = None
+    json_schema: Raw = structure.ABSENT
+    """llama.cpp's own name for a schema."""
+    grammar: Raw = structure.ABSENT
+    guided_json: Raw = structure.ABSENT
+    guided_regex: Raw = structure.ABSENT
+    guided_choice: Raw = structure.ABSENT
+    guided_grammar: Raw = structure.ABSENT
+    structured_outputs: Raw = structure.ABSENT
+    structural_tag: Raw = structure.ABSENT
 
 
 class _Chat(_Sampling):
@@ -76,7 +86,6 @@ class _Chat(_Sampling):
     tool_choice: str | dict[str, Raw] | None = None
     functions: Annotated[list[dict[str, Raw]], Meta(max_length=128)] | None = None
     function_call: str | dict[str, Raw] | None = None
-    response_format: dict[str, Raw] | None = None
 
 
 class _Completion(_Sampling):
@@ -97,7 +106,6 @@ class _Embeddings(Struct):
 EMBEDDING_INPUTS_MAX: Final = 2048
 CHARACTERS_PER_TOKEN_MAX: Final = 16
 """Prose has 3 to 5; only what is certainly over a window may be refused by it."""
-SCHEMA_BYTES_MAX: Final = 64 * 1024
 
 _chat: Final = msgspec.json.Decoder(_Chat)
 _completion: Final = msgspec.json.Decoder(_Completion)
@@ -158,10 +166,8 @@ def _missing(field: str) -> Refusal:
 def _chat_head(chat: _Chat) -> RequestHead | Refusal:
     if chat.messages is UNSET:
         return _missing("messages")
-    schema = chat.response_format
-    if schema is not None and sum(map(len, map(bytes, schema.values()))) > SCHEMA_BYTES_MAX:
-        because = f"response_format: the schema has more than {SCHEMA_BYTES_MAX} bytes"
-        return Refusal(ErrorCode.INVALID_REQUEST_BODY, because, param="response_format")
+    if (problem := structure.problem_of(chat, chat.tools, chat.functions)) is not None:
+        return problem
     beats = chat.max_completion_tokens
     vision = False
     characters = 0
@@ -183,7 +189,7 @@ def _chat_head(chat: _Chat) -> RequestHead | Refusal:
         chat.messages[-1].role == "assistant",
         characters // CHARACTERS_PER_TOKEN_MAX,
         _asks_for_tools(chat),
-        schema is not None and _asks_for_json(schema),
+        chat.response_format is not None and structure.asks_for_json(chat.response_format),
     )
 
 
@@ -194,14 +200,11 @@ def _asks_for_tools(chat: _Chat) -> bool:
     return bool(chat.functions) and chat.function_call != "none"
 
 
-def _asks_for_json(response_format: dict[str, Raw]) -> bool:
-    kind = response_format.get("type")
-    return kind is not None and msgspec.json.decode(kind) in ("json_object", "json_schema")
-
-
 def _completion_head(completion: _Completion) -> RequestHead | Refusal:
     if completion.prompt is UNSET:
         return _missing("prompt")
+    if (problem := structure.problem_of(completion)) is not None:
+        return problem
     options = completion.stream_options
     return RequestHead(
         Operation.COMPLETION,
