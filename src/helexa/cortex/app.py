@@ -127,6 +127,8 @@ async def run(
             if on_ready is not None:
                 on_ready(running)
             await request.asked.wait()
+            if parts.gateway is not None:
+                parts.gateway.refuse_new()
             logger.info("cortex_stopping", because=request.because)
         finally:
             cut = await stop_in_order(_steps(parts), request, logger)

@@ -95,6 +95,10 @@ class Gateway:
         if self.pipeline.held:
             self.pipeline.wake()
 
+    def refuse_new(self) -> None:
+        """Answer new requests with `shutting_down` from here on."""
+        self.pipeline.draining = True
+
     def demand(self) -> tuple[DemandSample, ...]:
         """Return what was asked of each model since the last call."""
         in_flight, waiting = self.pipeline.inflight.by_model(), self.pipeline.waiting()
@@ -102,7 +106,7 @@ class Gateway:
 
     async def drain(self, timeout_s: float) -> None:
         """Take no new requests and wait for the running ones; what is left then is cut."""
-        self.pipeline.draining = True
+        self.refuse_new()
         deadline_s = self._clock.monotonic() + timeout_s
         while len(self.pipeline) and self._clock.monotonic() < deadline_s:  # noqa: ASYNC110
             await asyncio.sleep(
