@@ -93,7 +93,7 @@ class Callers:
             body = b'{"model":"%s","input":"hi"}'
         exchange.body = body % model_id.encode()
         self.asks[request_id] = self.open[request_id] = ask
-        cortex.pipeline.handle(exchange, operation)
+        cortex.take(exchange, operation)
         if leaves:
             self.world.clock.after(leaves_after_s, exchange.leave)
 

@@ -11,6 +11,7 @@ from helexa.cortex.control_plane.loop import BEAT_WAIT_S, STEPS_MAX, TICK_S
 from helexa.cortex.control_plane.memory import events_of, memory_of
 from helexa.cortex.gateway.auth import OpenDoor
 from helexa.cortex.gateway.demand_meter import DemandMeter
+from helexa.cortex.gateway.edge.exchange import Exchange
 from helexa.cortex.gateway.metering import Record
 from helexa.cortex.gateway.pipeline import Pipeline, Seams
 from helexa.cortex.orchestrator import events as ev
@@ -31,6 +32,7 @@ from helexa.protocol.control import NeuronMessage, Provisioning, Register
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.model import ModelConfig
 from helexa.protocol.tunnel import StreamHandler
+from helexa.protocol.workload import Operation
 from tests.fakes.gateway import Settings
 from tests.sim.job import LOST, Job, SimStream
 from tests.sim.link import Link
@@ -181,10 +183,14 @@ class SimCortex:
         self.world.watch.routed(link, job)
         self._streams[link.number][stream] = None
         link.down(job.arrive, control=False)
+        return stream
+
+    def take(self, exchange: Exchange, operation: Operation) -> None:
+        """Take a request, and look after those that are under way from time to time."""
+        self.pipeline.handle(exchange, operation)
         if not self._sweeping:
             self._sweeping = True
             self.clock.after(SWEEP_S, self._sweep, self.runs)
-        return stream
 
     def forget_stream(self, stream: SimStream) -> None:
         """A stream is over."""

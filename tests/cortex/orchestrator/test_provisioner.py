@@ -273,6 +273,19 @@ def test_a_model_in_use_has_its_turn_and_then_makes_room() -> None:
     assert world.now - start >= world.snapshot.outlook.policy.hold_max_s
 
 
+def test_who_may_displace_others_for_what_it_is_guaranteed_comes_before_them() -> None:
+    """Found by the simulated world: who was displaced took the room back at once, for ever."""
+    state = fleet()
+    rules = {ModelId("sure"): ModelRules(min_replicas=1, guaranteed=True)}
+    state.apply([DesiredChanged(models=(model("a"), model("sure")), rules=rules)], 0.0)
+    asked_for = DemandSample(A, arrivals=9, finished=9, service_s=1.0)
+    state.apply([joined(1, register("n1")), DemandSampled((asked_for,))], 1.0)
+    assert [m.config.id for m in by_need(state.snapshot(1.0))] == ["sure", "a"]
+    loaded = register("n2", status(model("sure")))
+    state.apply([joined(2, loaded)], 2.0)
+    assert [m.config.id for m in by_need(state.snapshot(2.0))] == ["a", "sure"]
+
+
 def test_the_room_that_is_made_goes_to_nobody_else() -> None:
     """Two models leave for a large one; a small one that is asked for meanwhile waits."""
     world = FleetWorld(7)

@@ -143,7 +143,9 @@ class Board:
         promised: dict[ModelId, int] = {}
         for model_id, instance in neuron.instances.items():
             if instance.makes_room_for is not None:
-                leaving = need_on(instance, self.needs.get(model_id, 0))
+                # Who is gone already has nothing booked that the newcomer could be promised.
+                there = occupies(instance)
+                leaving = need_on(instance, self.needs.get(model_id, 0)) if there else 0
                 newcomer = instance.makes_room_for
                 promised[newcomer] = promised.get(newcomer, 0) + leaving
         for newcomer, leaving in promised.items():

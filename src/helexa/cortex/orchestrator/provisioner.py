@@ -9,8 +9,9 @@ by a later call, and a call on a fleet that is as it should be returns nothing.
 Rules
 - One command at a time per model and neuron. A config goes first, then, once it is accepted, the
   load.
-- Who needs a replica most is served first: by class, then who is waited for, then what was asked
-  for most in the last hour, then weight. So hot models are loaded first after a start.
+- Who needs a replica most is served first: by class, then who is short of `min_replicas` that were
+  asked for, then who is waited for, then what was asked for most in the last hour, then weight. So
+  hot models are loaded first after a start.
 - What is held is left alone: a model that runs with an older config keeps running.
 - A neuron that vanished counts as holding its models for REPLACE_AFTER_S.
 - A draining neuron counts as holding nothing; what is needed goes elsewhere, then leaves it.
@@ -47,7 +48,7 @@ def reconcile(snapshot: FleetSnapshot, now: float) -> list[Provision]:
     """Return the commands that bring the fleet nearer to what is desired; none when it is there."""
     board = Board.of(snapshot, now)
     commands: list[Provision] = []
-    for desired in by_need(snapshot):
+    for desired in by_need(snapshot, board):
         commands.extend(_update_configs(desired, board))
         commands.extend(_more(desired, board))
         commands.extend(_fewer(desired, board))
@@ -56,17 +57,23 @@ def reconcile(snapshot: FleetSnapshot, now: float) -> list[Provision]:
     return commands
 
 
-def by_need(snapshot: FleetSnapshot) -> list[DesiredModel]:
+def by_need(snapshot: FleetSnapshot, board: Board | None = None) -> list[DesiredModel]:
     """Return what is desired in the order in which it gets what is free."""
     outlook = snapshot.outlook
-    return sorted(snapshot.desired.values(), key=lambda model: _need(model, outlook))
+    board = board if board is not None else Board.of(snapshot, snapshot.taken_s)
+    return sorted(snapshot.desired.values(), key=lambda model: _need(model, outlook, board))
 
 
-def _need(model: DesiredModel, outlook: Outlook) -> tuple[float, bool, float, float, ModelId]:
+def _need(
+    model: DesiredModel, outlook: Outlook, board: Board
+) -> tuple[float, bool, bool, float, float, ModelId]:
     demand = outlook.demand.get(model.config.id)
     per_hour = round(demand.requests[-1] * 3600.0) if demand is not None else 0
     return (
         -float(model.rules.priority),
+        # It may displace others for this, so it comes before them, too: else who was displaced
+        # takes the room back at once, for ever.
+        not board.newcomer(model).short,
         model.waiting_since_s is None,
         -float(per_hour),
         -model.rules.weight,
