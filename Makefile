@@ -53,6 +53,8 @@ sim: develop ## simulated fleets with faults, SEEDS=2000 of them; what breaks a 
 
 bench: develop ## measure the gateway beside nginx and a bare backend (needs gcc and nginx)
 	$(BIN)/python -m bench.run
+	$(BIN)/python -m bench.routing
+	$(BIN)/python -m bench.prefix
 	$(BIN)/python -m bench.fleet
 
 docs: develop ## write the generated pages again

@@ -16,7 +16,7 @@ def test_the_way_of_a_request_is_a_timeline_and_a_table_for_each_decision() -> N
     assert any(line.startswith("decision 1, after 0.0 ms: nowhere; model 'm' is") for line in lines)
     tables = [line for line in lines if "NEURON" in line]
     assert len(tables) == 2
-    assert "EXPECTED_LOAD" in tables[0]
+    assert "WAIT" in tables[0]
     assert any("→" in line and " yes " in line for line in lines)
     assert any("untried: was tried for this request" in line for line in lines)
 

@@ -27,8 +27,8 @@ def test_the_funnel_reads_from_top_to_bottom() -> None:
         ),
         "placement: labels gpu=l4",
         (
-            "demand: 0 requests/s (10 min 0, hour 0), 0 s each, 0 at a time, 0 in flight, "
-            "0 waiting, idle 0 s"
+            "demand: 0 requests/s (10 min 0, hour 0), 0 s each, 0 at a time, 0 in flight,"
+            " 0 waiting, idle 0 s"
         ),
         "its turn for what is free: 1.",
         "",
@@ -42,8 +42,8 @@ def test_the_funnel_reads_from_top_to_bottom() -> None:
         "  n3: lacks the label gpu=l4",
         "",
         (
-            "no neuron can take it now (needs 1.0 GiB): n2: does not allow engine echo "
-            "(allows vllm); n3: lacks the label gpu=l4"
+            "no neuron can take it now (needs 1.0 GiB): n2: does not allow engine echo"
+            " (allows vllm); n3: lacks the label gpu=l4"
         ),
     ]
 

@@ -13,6 +13,7 @@ from helexa.cortex.gateway.edge.head import Head
 from helexa.cortex.gateway.metering import Record
 from helexa.cortex.gateway.pipeline import Pipeline, Seams
 from helexa.cortex.gateway.rate_limit import UNLIMITED
+from helexa.cortex.orchestrator.router import Router
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, ModelView, NeuronView, Replica
 from helexa.protocol.errors import ErrorCode
 from helexa.protocol.ids import ModelId, NeuronId
@@ -198,6 +199,7 @@ class World:
         *names: str,
         authenticator: Authenticator | None = None,
         limiter: RateLimiter = UNLIMITED,
+        router: Router | None = None,
     ) -> None:
         self.now_s = 1000.0
         self.settings = Settings()
@@ -213,6 +215,7 @@ class World:
             now=lambda: self.now_s,
             record=self.records.append,
             limiter=limiter,
+            router=router or Router(),
             retried=lambda replica, code: self.retries.append((replica.neuron_id, code)),
         )
         self.pipeline = Pipeline(seams, authenticator or OpenDoor(), self.settings)

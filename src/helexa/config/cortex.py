@@ -23,6 +23,9 @@ WEIGHTLESS: Final = frozenset({"openai", "echo"})
 """Engines that have no weights of their own to be found by a model's id."""
 
 
+Weight = Annotated[float, Field(ge=0.0, le=1000.0)]
+
+
 class GatewaySettings(Settings):
     """The OpenAI-compatible front door, and its limits."""
 
@@ -266,6 +269,38 @@ class ModelEntry(Settings):
         )
 
 
+class RoutingWeights(Settings):
+    """What each scorer's seconds count in the strategy `default`; 0 switches one off."""
+
+    wait: Weight = 1.0
+    """Time until a seat is free: load times how long requests take there."""
+    prefix: Weight = 1.0
+    """Time to read what another replica has read already of this prompt."""
+    session: Weight = 0.5
+    """Seconds that leaving a session's home is taken to cost."""
+    cache: Weight = 1.0
+    """Trouble of an engine whose cache is nearly full."""
+    speed: Weight = 1.0
+    """Time that an answer takes longer than on the fastest replica."""
+
+
+class RoutingSettings(Settings):
+    """Which replica of a model gets a request; docs/routing.md has the formulas."""
+
+    strategy: str = "default"
+    """`default` (the fewest seconds lost), `round_robin`, or a plug-in's name (entry point group
+    `helexa.routers`)."""
+    tenant_policy: str = "allow_all"
+    """Who may use which replica: `allow_all`, or a plug-in's name (entry point group
+    `helexa.tenant_policies`)."""
+    affinity_load_factor: Annotated[float, Field(ge=1.0, le=100.0)] = 1.5
+    """A replica above this many times the average load gets no credit for the prompts and sessions
+    it knows, so that hot ones spread."""
+    show_route: bool = False
+    """Tell callers where their request went and why, in a header `x-helexa-route`."""
+    weights: RoutingWeights = RoutingWeights()
+
+
 class ShutdownSettings(Settings):
     """How a stop goes."""
 
@@ -294,6 +329,7 @@ class CortexConfig(SharedSettings):
     auth: AuthSettings = AuthSettings()
     default_models: DefaultModels = DefaultModels()
     provisioning: ProvisioningSettings = ProvisioningSettings()
+    routing: RoutingSettings = RoutingSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
     models: tuple[ModelEntry, ...] = ()
     """In the order of the file; a later layer replaces the whole list."""

@@ -31,11 +31,13 @@ from helexa.cortex.gateway.auth import OpenDoor, StaticKeys
 from helexa.cortex.gateway.decisions import Decided
 from helexa.cortex.gateway.edge.limits import Limits as EdgeLimits
 from helexa.cortex.gateway.edge.listening import addresses_of, open_all
-from helexa.cortex.gateway.observe import RequestObserver
+from helexa.cortex.gateway.observe import RequestObserver, RouteCounts
 from helexa.cortex.gateway.pipeline import Seams
+from helexa.cortex.gateway.routing_plugins import router_of
 from helexa.cortex.mesh import MeshView, start_mesh
 from helexa.cortex.observe.metrics import FleetMetrics
 from helexa.cortex.orchestrator.events import DesiredChanged
+from helexa.cortex.orchestrator.router import Router
 from helexa.cortex.orchestrator.snapshot import Replica
 from helexa.cortex.portal.site import portal_app
 from helexa.cortex.shutdown import Step, StopRequest, stop_in_order
@@ -86,6 +88,7 @@ class _Parts:
     stop: StopRequest
     desk: SpecDesk
     tasks: TaskScope
+    router: Router
     control: ControlServer | None = None
     gateway: Gateway | None = None
     pages: list[AsgiServer] = field(default_factory=list)
@@ -184,6 +187,7 @@ def _assemble(
         stop=stop,
         desk=desk,
         tasks=TaskScope(task_failed),
+        router=router_of(config.routing),
     )
 
 
@@ -207,12 +211,14 @@ def _gateway(parts: _Parts) -> Gateway:
     settings = parts.config.gateway
     logger = logging.get("gateway")
     observer = RequestObserver(parts.metrics, logger, parts.clock.monotonic)
+    RouteCounts(parts.metrics, parts.router.memory)
     seams = Seams(
         snapshot=parts.loop.snapshot,
         report=parts.loop.report,
         open_stream=parts.links.open_stream,
         now=parts.clock.monotonic,
         record=observer.record,
+        router=parts.router,
         retried=observer.retried,
     )
     door = Door(
@@ -278,6 +284,7 @@ def _admin(parts: _Parts) -> AsgiServer:
         cortex_id=parts.cortex_id,
         version=__version__,
         started_s=parts.clock.monotonic(),
+        router=parts.router,
     )
     settings = parts.config.admin
     return _page(admin_app(facts), "admin", settings.socket, open_to_all=settings.allow_open)

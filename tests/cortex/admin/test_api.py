@@ -105,7 +105,8 @@ def test_a_route_is_explained() -> None:
     assert (body["model"], body["chosen"]) == ("m", "n1")
     (candidate,) = body["candidates"]
     assert candidate["eligible"]
-    assert candidate["scores"]["expected_load"] == 0.5
+    assert candidate["scores"]["wait"] == 0.5
+    assert (body["reason"], body["strategy"], body["weights"]) == ("only", "default", {"wait": 1.0})
     assert body["placement"]["neurons"][0]["neuron"] == "n1"
 
 

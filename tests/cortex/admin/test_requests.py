@@ -23,6 +23,12 @@ def test_a_request_is_told_with_its_times_and_every_decision() -> None:
     assert first["in_flight_known"]
 
 
+def test_what_is_noted_late_never_makes_a_decision_older_than_its_request() -> None:
+    found = retried()
+    told = request_json("req-1", found._replace(ended_s=found.ended_s + 0.004))
+    assert min(step["at_ms"] for step in told["timeline"]) == 0.0
+
+
 def test_a_refused_request_is_told_with_the_reason() -> None:
     told = request_json("req-1", refused())
     assert (told["outcome"], told["code"]) == ("client_error", "model_not_found")

@@ -9,6 +9,7 @@ import pytest
 
 from helexa.cortex.gateway.auth import StaticKeys
 from helexa.cortex.gateway.metering import Outcome
+from helexa.cortex.orchestrator.circuit import TROUBLE_S
 from helexa.cortex.orchestrator.events import ModelWanted, RequestOutcome
 from helexa.protocol.ids import ModelId
 from helexa.protocol.inference import Usage
@@ -245,15 +246,33 @@ def test_a_connection_that_is_gone_when_it_is_needed_is_passed_over() -> None:
     assert world.pipeline.inflight.total == 0
 
 
-def test_a_replica_that_heals_is_reported_once() -> None:
+def outcomes_of(world: World) -> list[bool]:
+    return [report.ok for report in world.reports if isinstance(report, RequestOutcome)]
+
+
+def test_successes_are_told_of_a_replica_that_failed_until_they_no_longer_matter() -> None:
+    world = World("n1")
+    for wait_s in (0.0, 1.0, TROUBLE_S, 0.0):
+        world.now_s += wait_s
+        world.ask()
+        if not world.reports:
+            world.job().give_up("engine_garbage")
+        else:
+            world.job().answer(ANSWER)
+    assert outcomes_of(world) == [False, True, True]
+
+
+def test_the_success_of_a_probe_is_told() -> None:
     world = World("n1")
     world.ask()
-    world.job().give_up("engine_garbage")
-    for _ in range(3):
-        world.ask()
-        world.job().answer(ANSWER)
-    outcomes = [report.ok for report in world.reports if isinstance(report, RequestOutcome)]
-    assert outcomes == [False, True]
+    world.job().answer(ANSWER)
+    assert outcomes_of(world) == []
+    (view,) = world.snapshot.models.values()
+    probed = replace(view, replicas=tuple(replace(r, probing=True) for r in view.replicas))
+    world.snapshot = replace(world.snapshot, models={"m": probed}, memo={})
+    world.ask()
+    world.job().answer(ANSWER)
+    assert outcomes_of(world) == [True]
 
 
 def test_a_crash_before_the_first_byte_is_left_to_the_neuron_s_own_report() -> None:

@@ -41,6 +41,9 @@ def test_a_drain_says_what_each_model_waits_for() -> None:
     state.apply([joined(1, register("n1", status(model()))), DRAIN], 0.0)
     (left,) = neuron(state)["drain"]["left"]
     assert left["model"] == "m"
+    assert left["because"] == "0 of 1 replicas run elsewhere; there is no other neuron to take it"
+    state.apply([joined(3, register("n3", engines=("vllm",)))], 0.0)
+    (left,) = neuron(state)["drain"]["left"]
     assert left["because"].startswith("0 of 1 replicas run elsewhere; no neuron can take it now")
     state.apply([joined(2, register("n2"))], 1.0)
     (left,) = neuron(state, 1.0)["drain"]["left"]

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from helexa.cortex.orchestrator.circuit import OPEN_S, CircuitState
 from helexa.cortex.orchestrator.commands import (
     AcceptNeuron,
     CloseConnection,
@@ -29,10 +30,10 @@ from helexa.cortex.orchestrator.events import (
 from helexa.cortex.orchestrator.fleet import FleetState
 from helexa.cortex.orchestrator.liveness import CLOSE_LOST, CLOSE_REPLACED, NeuronState
 from helexa.cortex.orchestrator.neurons import ABSENT_MAX, MODELS_PER_NEURON_MAX
-from helexa.cortex.orchestrator.policy import SHUNNED_S
 from helexa.cortex.orchestrator.provisioner import reconcile
 from helexa.cortex.orchestrator.rules import ModelRules
 from helexa.cortex.orchestrator.sizing import DEMAND_S
+from helexa.cortex.orchestrator.snapshot import Replica
 from helexa.protocol.control import LoadModel, ProvisioningResponse, UpsertModelConfig
 from helexa.protocol.ids import CommandId, ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
@@ -199,22 +200,40 @@ def test_a_neurons_problems_do_not_take_its_running_models_out() -> None:
     assert snapshot.models["m"].replicas[0].healthy
 
 
-def test_failed_requests_shun_a_replica_for_a_while() -> None:
-    """R2.40: a neuron whose requests fail gets no new ones."""
+def test_failed_requests_open_a_replicas_circuit_for_a_while() -> None:
+    """R2.40: a neuron whose requests fail gets no new ones, then one at a time."""
     state = fleet()
     state.apply([joined(1, register("n1", status(model())))], 0.0)
+    state.apply([joined(2, register("n2", status(model())))], 0.0)
+
+    def replica(now: float) -> Replica:
+        return state.snapshot(now).models["m"].replicas[0]
+
     failed = RequestOutcome(N1, M, ok=False, latency_ms=1.0)
     state.apply([failed, failed], 1.0)
-    assert state.snapshot(1.0).models["m"].replicas[0].healthy
-    state.apply([failed], 1.0)
-    assert not state.snapshot(1.0).models["m"].replicas[0].healthy
-    after = 1.0 + SHUNNED_S
-    state.apply([NeuronHeard(N1, 1, after), Tick()], after)
-    assert state.snapshot(after).models["m"].replicas[0].healthy
+    assert replica(1.0).healthy
+    remarks = [c for c in state.apply([failed], 1.0) if isinstance(c, Remark)]
+    assert [(r.event, r.because) for r in remarks] == [
+        ("circuit_open", "100% of its requests failed of late")
+    ]
+    assert not replica(1.0).healthy
+    after = 1.0 + OPEN_S
+    state.apply([NeuronHeard(N1, 1, after), NeuronHeard(NeuronId("n2"), 2, after), Tick()], after)
+    assert (replica(after).healthy, replica(after).probing) == (True, True)
     state.apply([failed], after)
-    assert not state.snapshot(after).models["m"].replicas[0].healthy, "on probation"
-    state.apply([RequestOutcome(N1, M, ok=True, latency_ms=1.0)], after)
-    assert state.snapshot(after).models["m"].replicas[0].healthy
+    assert not replica(after).healthy, "the probe failed"
+    later = after + 2 * OPEN_S
+    state.apply([NeuronHeard(N1, 1, later), NeuronHeard(NeuronId("n2"), 2, later), Tick()], later)
+    state.apply([RequestOutcome(N1, M, ok=True, latency_ms=1.0)], later)
+    assert (replica(later).healthy, replica(later).probing) == (True, False)
+
+
+def test_a_model_whose_only_replica_fails_is_tried_still() -> None:
+    state = fleet()
+    state.apply([joined(1, register("n1", status(model())))], 0.0)
+    state.apply([RequestOutcome(N1, M, ok=False, latency_ms=1.0, count=5)], 1.0)
+    replica = state.snapshot(1.0).models["m"].replicas[0]
+    assert (replica.healthy, replica.circuit) == (True, CircuitState.OPEN)
 
 
 def test_a_snapshot_is_the_very_same_while_nothing_changes() -> None:

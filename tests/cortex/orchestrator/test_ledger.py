@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helexa.cortex.orchestrator import events as ev
+from helexa.cortex.orchestrator.circuit import Circuit
 from helexa.cortex.orchestrator.fleet import FleetState
 from helexa.cortex.orchestrator.ledger import Ledger, only_numbers_differ
 from helexa.cortex.orchestrator.provisioner import reconcile
@@ -46,7 +47,7 @@ def test_states_waits_and_commands_are_more_than_numbers() -> None:
     assert not only_numbers_differ(LOADED, _with_status(state=ModelState.FAILED))
     assert not only_numbers_differ(LOADED, _with_status(capability=None))
     assert not only_numbers_differ(LOADED, replace(LOADED, not_before_s=9.0))
-    assert not only_numbers_differ(LOADED, replace(LOADED, shunned_until_s=9.0))
+    assert not only_numbers_differ(LOADED, replace(LOADED, circuit=Circuit(failed=1.0)))
     assert not only_numbers_differ(LOADED, replace(LOADED, status=None))
 
 

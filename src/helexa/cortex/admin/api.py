@@ -16,14 +16,15 @@ GET /api/v1/spec                  the spec in force
 POST /api/v1/spec/plan            what a spec would change (body: {"text": "{…}", "name": "file"})
 POST /api/v1/spec/apply           enforce it from now on, over restarts too
 GET /api/v1/explain/placement?model=NAME  where one more replica would go, and why
-GET /api/v1/explain?model=NAME    where a request would go now, and why (&operation=chat|…)
+GET /api/v1/explain?model=NAME    where a request would go now, and why
+                                  (&operation=chat|… &session=… &key=…)
 GET /api/v1/requests/ID           one request of late: its times, and why it went where it went
 GET /api/v1/join                  how another machine joins
 GET /metrics                      Prometheus text
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.applications import Starlette
@@ -45,6 +46,7 @@ from helexa.cortex.observe import inspection, views
 from helexa.cortex.observe.placing import placing
 from helexa.cortex.orchestrator.events import Event
 from helexa.cortex.orchestrator.requests import RoutingRequest
+from helexa.cortex.orchestrator.router import Router
 from helexa.cortex.orchestrator.scheduler import explain
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, Replica
 from helexa.protocol.errors import ErrorCode, Refusal
@@ -52,6 +54,7 @@ from helexa.protocol.ids import NeuronId
 from helexa.protocol.workload import Operation, WorkloadClass
 from helexa.util.metrics import CONTENT_TYPE
 
+SESSION_CHARS_MAX = 256
 _CLASSES = {
     Operation.CHAT: WorkloadClass.CHAT_INTERACTIVE,
     Operation.COMPLETION: WorkloadClass.CHAT_INTERACTIVE,
@@ -104,6 +107,8 @@ class AdminFacts:
     cortex_id: str
     version: str
     started_s: float
+    router: Router = field(default_factory=Router)
+    """The gateway's own, so that what is explained is what happens."""
 
 
 def admin_app(facts: AdminFacts) -> Starlette:
@@ -229,9 +234,11 @@ class _Api:
             operation=operation,
             workload_class=_CLASSES[operation],
             model=request.query_params.get("model"),
+            session=request.query_params.get("session", "")[:SESSION_CHARS_MAX],
+            principal=request.query_params.get("key", "")[:128],
         )
         snapshot = facts.snapshot()
-        found = explain(asked, snapshot, facts.in_flight)
+        found = explain(asked, snapshot, facts.in_flight, facts.router)
         placement = None
         if found.model_id is not None:
             model = snapshot.models[found.model_id]

@@ -10,6 +10,7 @@ batch is worked off on the spot; nothing else is ever dropped.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from helexa.cortex.orchestrator.commands import Command
@@ -113,8 +114,12 @@ class ControlLoop:
     def report(self, event: Event) -> None:
         """Take an event. Never waits, never raises; it is applied within this loop turn."""
         if isinstance(event, RequestOutcome) and event.ok:
-            # One per request, and only the last of a replica matters: no turn of its own.
-            self._succeeded[event.neuron_id, event.model_id] = event
+            # One per request, and only their number matters: no turn of its own.
+            key = (event.neuron_id, event.model_id)
+            before = self._succeeded.get(key)
+            if before is not None:
+                event = replace(event, count=before.count + event.count)
+            self._succeeded[key] = event
             return
         self._queue.append(event)
         if len(self._queue) >= QUEUE_MAX:

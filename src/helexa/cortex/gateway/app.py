@@ -95,14 +95,14 @@ class Gateway:
         if self.pipeline.held:
             self.pipeline.wake()
 
-    def refuse_new(self) -> None:
-        """Answer new requests with `shutting_down` from here on."""
-        self.pipeline.draining = True
-
     def demand(self) -> tuple[DemandSample, ...]:
         """Return what was asked of each model since the last call."""
         in_flight, waiting = self.pipeline.inflight.by_model(), self.pipeline.waiting()
         return self._demand.samples(in_flight, waiting, self._snapshot().names)
+
+    def refuse_new(self) -> None:
+        """Answer new requests with `shutting_down` from here on."""
+        self.pipeline.draining = True
 
     async def drain(self, timeout_s: float) -> None:
         """Take no new requests and wait for the running ones; what is left then is cut."""

@@ -5,7 +5,7 @@ stream, and woken by the next snapshot; what takes time is looked at by one swee
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import msgspec
@@ -20,8 +20,11 @@ from helexa.cortex.gateway.loading import load_comment, still_loading
 from helexa.cortex.gateway.metering import Outcome, Record, outcome_of
 from helexa.cortex.gateway.rate_limit import UNLIMITED
 from helexa.cortex.gateway.relay import KEEPALIVE, AnswerHead, Relay
+from helexa.cortex.gateway.steering import asked_of, route_line
+from helexa.cortex.orchestrator.circuit import TROUBLE_S
 from helexa.cortex.orchestrator.events import ModelWanted, RequestOutcome
-from helexa.cortex.orchestrator.scheduler import RoutingRequest, find_model, route
+from helexa.cortex.orchestrator.router import Router
+from helexa.cortex.orchestrator.scheduler import find_model, route
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, ModelView, Replica
 from helexa.protocol.dialects import openai
 from helexa.protocol.errors import ErrorCode, Refusal
@@ -33,6 +36,8 @@ from helexa.protocol.workload import Operation
 
 ATTEMPTS_MAX: Final = 2
 """One retry a request: more would multiply a fleet's trouble by the number of its neurons."""
+TROUBLED_MAX: Final = 4096
+"""Replicas whose failures are kept in mind; of more, the first is forgotten."""
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -74,6 +79,7 @@ class Seams:
     """Header lines that an answer gets beside its own: those of CORS."""
     limiter: RateLimiter = UNLIMITED
     """Asked once for each request, before it is routed."""
+    router: Router = field(default_factory=Router)
 
 
 class Pipeline:
@@ -87,6 +93,7 @@ class Pipeline:
         self.draining = False
         self.answer_heads: dict[bytes, AnswerHead] = {}
         """Heads of whole answers as neurons wrote them: nearly all are the same few."""
+        self.router = seams.router
         self._snapshot = seams.snapshot
         self._report = seams.report
         self._open_stream = seams.open_stream
@@ -97,7 +104,8 @@ class Pipeline:
         self._authenticator = authenticator
         self._live: dict[Relay, None] = {}
         self._held: dict[Relay, None] = {}
-        self._troubled: set[tuple[NeuronId, ModelId]] = set()
+        self._troubled: dict[tuple[NeuronId, ModelId], float] = {}
+        """Replicas that failed, and until when their successes are told, too."""
 
     def __len__(self) -> int:
         return len(self._live)
@@ -171,14 +179,20 @@ class Pipeline:
         `otherwise` is what a second attempt answers where no other replica is left.
         """
         while True:
-            asked, snapshot = _asked_of(relay), self._snapshot()
-            decision = route(asked, snapshot, self.inflight.on)
+            snapshot = self._snapshot()
+            asked = asked_of(relay, snapshot, self.router)
+            decision = route(asked, snapshot, self.inflight.on, self.router)
             self.decisions.note(asked, snapshot, decision, self.inflight.counts())
             if isinstance(decision, Refusal):
                 self._hold_or_refuse(relay, decision, otherwise)
                 return
             relay.attempts += 1
             if self._send(relay, decision.replica):
+                if decision.eligible > 1:
+                    relay.routed = (asked, decision)
+                    self.router.sent(asked, decision)
+                if self.router.shown:
+                    relay.route_line = route_line(decision)
                 return
             lost = Refusal(ErrorCode.UPSTREAM_CONNECTION_ERROR, "the neuron's connection was lost")
             if relay.attempts >= ATTEMPTS_MAX:
@@ -191,14 +205,14 @@ class Pipeline:
     def _send(self, relay: Relay, replica: Replica) -> bool:
         head = relay.head
         exchange = relay.exchange
-        parent = exchange.headers.get(b"traceparent")
+        parent = exchange.headers.get(b"traceparent", b"")
         lead = OpenHead(
             request_id=exchange.request_id,
             model=replica.model_id,
             operation=head.operation,
             stream=head.stream,
             include_usage=head.include_usage,
-            traceparent=_text(parent) if parent is not None else "",
+            traceparent=parent[:128].decode("ascii", "ignore"),
             principal=relay.principal.key_id,
         )
         stream = self._open_stream(
@@ -252,7 +266,8 @@ class Pipeline:
         return KEEPALIVE if model is None else load_comment(model, self.now())
 
     def _model_of(self, relay: Relay) -> ModelView | None:
-        model = find_model(_asked_of(relay), self._snapshot())
+        snapshot = self._snapshot()
+        model = find_model(asked_of(relay, snapshot, self.router), snapshot)
         return None if isinstance(model, Refusal) else model
 
     # ── the way out ───────────────────────────────────────────────────────────────────────────
@@ -270,13 +285,25 @@ class Pipeline:
             relay.fail(refusal)
             return
         self.inflight.remove(replica.neuron_id, replica.model_id)
+        self._unroute(relay)
         relay.leave_for_retry()
         self._retried(replica, refusal.code)
         self.dispatch(relay, refusal)
 
+    def _unroute(self, relay: Relay) -> None:
+        """Tell the router that a request has left its replica, and how well that one did."""
+        if relay.routed is not None:
+            request, decision = relay.routed
+            relay.routed = None
+            went_well = relay.over and relay.outcome is Outcome.OK
+            self.router.ended(request, decision, relay.trailer if went_well else None)
+
     def _note_trouble(self, relay: Relay, replica: Replica) -> None:
-        self._troubled.add((replica.neuron_id, replica.model_id))
-        latency_ms = (self.now() - relay.started_s) * 1e3
+        now_s = self.now()
+        if len(self._troubled) >= TROUBLED_MAX:
+            del self._troubled[next(iter(self._troubled))]
+        self._troubled[replica.neuron_id, replica.model_id] = now_s + TROUBLE_S
+        latency_ms = (now_s - relay.started_s) * 1e3
         request_id = relay.exchange.request_id
         self._report(
             RequestOutcome(
@@ -288,6 +315,18 @@ class Pipeline:
             )
         )
 
+    def _note_success(self, relay: Relay, replica: Replica, now_s: float) -> None:
+        """Tell of a success where it matters: after failures, and of a probe."""
+        key = (replica.neuron_id, replica.model_id)
+        until_s = self._troubled.get(key)
+        if until_s is not None and until_s <= now_s:
+            del self._troubled[key]
+        elif until_s is None and not replica.probing:
+            return
+        latency_ms = (now_s - relay.started_s) * 1e3
+        cause = relay.exchange.request_id
+        self._report(RequestOutcome(*key, ok=True, latency_ms=latency_ms, cause=cause))
+
     def conclude(self, relay: Relay) -> None:
         """Book a request; called once for each relay, before its caller sees the end."""
         self._live.pop(relay, None)
@@ -297,11 +336,9 @@ class Pipeline:
         duration_ms = (now_s - relay.started_s) * 1e3
         if replica is not None:
             self.inflight.remove(replica.neuron_id, replica.model_id)
-            key = (replica.neuron_id, replica.model_id)
-            if self._troubled and relay.outcome is Outcome.OK and key in self._troubled:
-                self._troubled.discard(key)
-                cause = relay.exchange.request_id
-                self._report(RequestOutcome(*key, ok=True, latency_ms=duration_ms, cause=cause))
+            self._unroute(relay)
+            if (self._troubled or replica.probing) and relay.outcome is Outcome.OK:
+                self._note_success(relay, replica, now_s)
         first_s = relay.first_byte_s
         self._record(
             Record(
@@ -360,20 +397,3 @@ class Pipeline:
         """End every request that is still running; for the end of a drain."""
         for relay in list(self._live):
             relay.abandon(Refusal(ErrorCode.SHUTTING_DOWN, because))
-
-
-def _text(header: bytes) -> str:
-    return header[:128].decode("ascii", "ignore")
-
-
-def _asked_of(relay: Relay) -> RoutingRequest:
-    return RoutingRequest(
-        request_id=relay.exchange.request_id,
-        model=relay.head.model,
-        workload_class=relay.workload_class,
-        operation=relay.head.operation,
-        excluded=relay.excluded,
-        prompt_tokens_min=relay.head.prompt_tokens_min,
-        tools=relay.head.tools,
-        json_schema=relay.head.json_schema,
-    )

@@ -16,6 +16,7 @@ from helexa.cortex.gateway import headers
 from helexa.cortex.gateway.edge.exchange import Exchange
 from helexa.cortex.gateway.edge.response import BODILESS
 from helexa.cortex.gateway.metering import Outcome, outcome_of, outcome_of_status
+from helexa.cortex.orchestrator.requests import RoutingDecision, RoutingRequest
 from helexa.cortex.orchestrator.snapshot import Replica
 from helexa.protocol.dialects import openai
 from helexa.protocol.errors import ErrorCode, Refusal
@@ -83,6 +84,8 @@ class Relay(StreamHandler):
         "over",
         "principal",
         "replica",
+        "route_line",
+        "routed",
         "started_s",
         "status",
         "stream",
@@ -113,6 +116,10 @@ class Relay(StreamHandler):
         self.first_byte_s: float | None = None
         self.held_until_s: float | None = None
         self.replica: Replica | None = None
+        self.routed: tuple[RoutingRequest, RoutingDecision] | None = None
+        """What the router was told and must hear the end of."""
+        self.route_line = b""
+        """A header line for the caller, where it shall know its route."""
         self.stream: Stream | None = None
         self.attempts = 0
         self.excluded: tuple[Replica, ...] = ()
@@ -220,8 +227,11 @@ class Relay(StreamHandler):
             self.trailer = None
         self._conclude(known.outcome)
         exchange = self.exchange
-        lines = known.lines + self._pipeline.extra_lines(exchange)
+        lines = known.lines + self._extra_lines()
         exchange.respond(known.status, lines, body)
+
+    def _extra_lines(self) -> bytes:
+        return self._pipeline.extra_lines(self.exchange) + self.route_line
 
     def _learn(self, head: bytes) -> AnswerHead | None:
         """Return what follows from a head; None for one that is better looked at with care."""
@@ -263,7 +273,7 @@ class Relay(StreamHandler):
             self._break_off(b"data: " + body.replace(b"\n", b" ") + b"\n\n")
             return
         lines = headers.relayed_lines(response.content_type, response.retry_after_s)
-        exchange.respond(response.status, lines + self._pipeline.extra_lines(exchange), body)
+        exchange.respond(response.status, lines + self._extra_lines(), body)
 
     def on_reset(self, payload: bytes) -> None:
         """Try elsewhere where nothing was done yet, else tell the caller that it is broken."""
@@ -350,7 +360,7 @@ class Relay(StreamHandler):
         self.status = refusal.status
         self._conclude(outcome_of(refusal))
         status, lines, body = headers.refusal_answer(refusal, request_id)
-        self.exchange.respond(status, lines + self._pipeline.extra_lines(self.exchange), body)
+        self.exchange.respond(status, lines + self._extra_lines(), body)
 
     def abandon(self, refusal: Refusal) -> None:
         """End with an error because of us: the neuron is told to stop, too."""
@@ -369,7 +379,7 @@ class Relay(StreamHandler):
         self._committed = True
         self.status = 200
         lines = headers.relayed_lines(content_type, None)
-        self.exchange.start(200, lines + self._pipeline.extra_lines(self.exchange))
+        self.exchange.start(200, lines + self._extra_lines())
 
     def _break_off(self, event: bytes) -> None:
         """Send the error event and cut the connection: every SDK takes a clean end for success."""

@@ -9,9 +9,16 @@ from helexa.cortex.observe.views import (
     placement_json,
     placement_of,
 )
-from helexa.cortex.orchestrator.board import needs_of_models
+from helexa.cortex.orchestrator.board import Board, needs_of_models
 from helexa.cortex.orchestrator.draining import is_drained, remains, required, successors
-from helexa.cortex.orchestrator.snapshot import FleetSnapshot, Instance, NeuronView
+from helexa.cortex.orchestrator.placement import place
+from helexa.cortex.orchestrator.snapshot import (
+    DesiredModel,
+    FleetSnapshot,
+    Instance,
+    ModelView,
+    NeuronView,
+)
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
 
@@ -67,10 +74,18 @@ def _stays_because(
     coming = [name for name, state in model.states.items() if state is ModelState.LOADING]
     if coming:
         return f"{missing}; it loads on {', '.join(sorted(coming))}"
-    placement = placement_of(model, snapshot, now)
-    return f"{missing}; " + (
-        placement.because() if placement.neuron_id is None else f"next on {placement.neuron_id}"
-    )
+    return f"{missing}; {_next_place(snapshot, model, now)}"
+
+
+def _next_place(snapshot: FleetSnapshot, model: ModelView, now: float) -> str:
+    """Say where a further replica goes, or why nowhere, of the neurons that have none."""
+    config, board = model.config, Board.of(snapshot, now)
+    without = [neuron for neuron in board.neurons if not board.has(neuron, config.id)]
+    if not without:
+        return "there is no other neuron to take it"
+    desired = snapshot.desired.get(config.id) or DesiredModel(config, config.digest())
+    placement = place(desired, board, among=without, ever=True)
+    return f"next on {placement.neuron_id}" if placement.neuron_id else placement.because()
 
 
 def model_detail(snapshot: FleetSnapshot, name: str, now: float) -> Json | None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from helexa.cortex.orchestrator.board import Board, booked_bytes, needs_of_models
+from helexa.cortex.orchestrator.circuit import CircuitState
 from helexa.cortex.orchestrator.liveness import PRESENT, NeuronState
 from helexa.cortex.orchestrator.placement import Placement, place
 from helexa.cortex.orchestrator.requests import Explanation
@@ -21,9 +22,12 @@ Json = dict[str, Any]
 
 
 def model_state(view: ModelView) -> str:
-    """Return one word: loaded, degraded (no replica is healthy), loading, failed or unloaded."""
+    """Return one word: loaded, degraded (every replica ails), loading, failed or unloaded.
+
+    A model whose replicas all fail is tried still, and degraded all the same.
+    """
     if view.replicas:
-        usable = any(r.healthy and not r.suspect for r in view.replicas)
+        usable = any(r.circuit is not CircuitState.OPEN and not r.suspect for r in view.replicas)
         return "loaded" if usable else "degraded"
     if view.loading:
         return "loading"
@@ -80,6 +84,7 @@ def _replica(replica: Replica) -> Json:
         "neuron": replica.neuron_id,
         "healthy": replica.healthy and not replica.suspect,
         "cordoned": replica.cordoned,
+        "circuit": replica.circuit.value,
         "seats": replica.capability.seats,
         "active_requests": replica.active_requests,
         "memory_bytes": replica.capability.memory_bytes,
@@ -200,6 +205,9 @@ def explanation(found: Explanation, placement: Placement | None) -> Json:
         "model": found.model_id,
         "chosen": found.chosen,
         "because": found.because,
+        "reason": found.reason or None,
+        "strategy": found.strategy,
+        "weights": dict(found.weights),
         "candidates": [
             {
                 "neuron": f.neuron_id,

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from helexa.cortex.orchestrator.board import Board
+from helexa.cortex.orchestrator.circuit import CircuitState
 from helexa.cortex.orchestrator.commands import Provision
 from helexa.cortex.orchestrator.liveness import PRESENT, NeuronState
 from helexa.cortex.orchestrator.snapshot import DesiredModel, Instance, NeuronView
@@ -34,7 +35,7 @@ def _serves(neuron: NeuronView, model_id: ModelId) -> bool:
     return (
         instance is not None
         and instance.state is ModelState.LOADED
-        and instance.shunned_until_s == 0.0
+        and instance.circuit.state is not CircuitState.OPEN
         and _stays(neuron)
     )
 

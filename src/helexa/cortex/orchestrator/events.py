@@ -192,7 +192,7 @@ class DemandRestored:
 
 @dataclass(frozen=True, slots=True)
 class RequestOutcome:
-    """How a request ended on a replica, as far as the neuron or engine is to answer for it.
+    """How requests ended on a replica, as far as the neuron or engine is to answer for it.
 
     `ok` is False for a lost connection, a crash or garbage; never for the caller's own mistakes.
     """
@@ -202,6 +202,8 @@ class RequestOutcome:
     ok: bool
     latency_ms: float
     cause: str = ""
+    count: int = 1
+    """How many requests ended so; the latency is the last one's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from helexa.cortex.orchestrator.instances import (
     expired,
     issued,
     reported,
-    request_ended,
+    requests_ended,
     undelivered,
 )
 from helexa.cortex.orchestrator.ledger import Ledger
@@ -361,10 +361,10 @@ class FleetState:
         instance = neuron.instances.get(event.model_id) if neuron is not None else None
         if neuron is None or instance is None:
             return
-        after = request_ended(instance, ok=event.ok, now=now)
-        if after.shunned_until_s > now and instance.shunned_until_s <= now:
-            because = f"{after.request_failures} requests in a row failed"
-            self._remark("replica_shunned", "warning", event.neuron_id, event.model_id, because)
+        after = requests_ended(instance, ok=event.ok, count=event.count, now=now)
+        if after.circuit.state is not instance.circuit.state:
+            name, level, because = after.circuit.remark()
+            self._remark(name, level, event.neuron_id, event.model_id, because)
         self._put(neuron, event.model_id, after)
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────

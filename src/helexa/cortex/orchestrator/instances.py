@@ -5,13 +5,8 @@ from typing import Final
 
 import msgspec
 
-from helexa.cortex.orchestrator.policy import (
-    ACCEPTED_S,
-    OWN_RETRY_MARGIN_S,
-    REQUEST_FAILURES_MAX,
-    SHUNNED_S,
-    FleetPolicy,
-)
+from helexa.cortex.orchestrator import circuit
+from helexa.cortex.orchestrator.policy import ACCEPTED_S, OWN_RETRY_MARGIN_S, FleetPolicy
 from helexa.cortex.orchestrator.snapshot import Instance, Pending
 from helexa.protocol.control import (
     LoadModel,
@@ -82,9 +77,8 @@ def expired(instance: Instance, now: float) -> Instance:
         instance = replace(instance, pending=None, makes_room_for=None)
     if instance.recovering and instance.not_before_s <= now:
         instance = replace(instance, recovering=False)
-    if 0.0 < instance.shunned_until_s <= now:
-        # On probation: the next failure shuns it again, one success clears it.
-        instance = replace(instance, shunned_until_s=0.0, request_failures=REQUEST_FAILURES_MAX - 1)
+    if instance.circuit is not circuit.CLOSED:
+        instance = replace(instance, circuit=circuit.passed(instance.circuit, now))
     return instance
 
 
@@ -110,18 +104,13 @@ def reported(instance: Instance, status: ModelStatus, now: float, policy: FleetP
     if status.state in _UP:
         instance = replace(instance, recovering=False, refusals=0, because="", not_before_s=0.0)
         if before is None or before.state is not status.state:
-            instance = replace(instance, request_failures=0, shunned_until_s=0.0)
+            instance = replace(instance, circuit=circuit.CLOSED)
     return replace(instance, pending=_still_pending(instance.pending, status))
 
 
-def request_ended(instance: Instance, *, ok: bool, now: float) -> Instance:
-    """Count a request's end; several failures in a row take the replica out for a while."""
-    if ok:
-        return replace(instance, request_failures=0, shunned_until_s=0.0)
-    failures = instance.request_failures + 1
-    if failures < REQUEST_FAILURES_MAX:
-        return replace(instance, request_failures=failures)
-    return replace(instance, request_failures=failures, shunned_until_s=now + SHUNNED_S)
+def requests_ended(instance: Instance, *, ok: bool, count: int, now: float) -> Instance:
+    """Count requests that ended alike; many failures take the replica out for a while."""
+    return replace(instance, circuit=circuit.ended(instance.circuit, ok=ok, count=count, now=now))
 
 
 def _filled(status: ModelStatus, before: ModelStatus) -> ModelStatus:

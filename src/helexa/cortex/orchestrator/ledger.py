@@ -74,8 +74,8 @@ class Ledger:
 def only_numbers_differ(before: Instance, after: Instance) -> bool:
     """Tell whether two states of an instance differ in nothing that a plan or a filter looks at.
 
-    What may differ: the counts of requests and of failed ones, and the seconds to the neuron's own
-    next try. Every other field counts, those that are added later included.
+    What may differ: the counts of requests, and the seconds to the neuron's own next try. Every
+    other field counts, those that are added later included.
     """
     old, new = before.status, after.status
     if old is None or new is None:
@@ -86,5 +86,4 @@ def only_numbers_differ(before: Instance, after: Instance) -> bool:
         waiting_requests=old.waiting_requests,
         retry_after_s=old.retry_after_s,
     )
-    failures = before.request_failures
-    return same_status and before == replace(after, status=old, request_failures=failures)
+    return same_status and before == replace(after, status=old)

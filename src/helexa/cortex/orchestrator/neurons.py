@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
+from helexa.cortex.orchestrator.circuit import CLOSED
 from helexa.cortex.orchestrator.events import NeuronMarked, NeuronRestored
 from helexa.cortex.orchestrator.ledger import Ledger
 from helexa.cortex.orchestrator.liveness import PRESENT, Holder, NeuronState
@@ -202,5 +203,5 @@ def time_matters(instance: Instance) -> bool:
         instance.pending is not None
         or instance.recovering
         or instance.not_before_s > 0.0
-        or instance.shunned_until_s > 0.0
+        or instance.circuit is not CLOSED
     )

@@ -137,7 +137,10 @@ def places(
         left = [neuron for neuron in left if neuron.descriptor.id not in taken]
 
 
-def _rank_for(model_id: ModelId) -> Callable[[Verdict], tuple[tuple[bool, bool, bool, int], bytes]]:
+Rank = tuple[tuple[bool, bool, bool, int], bytes]
+
+
+def _rank_for(model_id: ModelId) -> Callable[[Verdict], Rank]:
     """Return what fitting neurons are sorted by: the smallest is best."""
     return lambda v: (v.rank, _mixed(model_id, v.neuron_id))
 

@@ -21,10 +21,6 @@ OWN_RETRY_MARGIN_S: Final = 15.0
 SURPLUS_S: Final = 30.0
 """A replica too many leaves only when all of them have been there for so long: a neuron that comes
 and goes must not make its models come and go elsewhere."""
-REQUEST_FAILURES_MAX: Final = 3
-"""This many failed requests in a row take a replica out of routing."""
-SHUNNED_S: Final = 10.0
-"""For this long; after it, one more failure takes it out again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from helexa.cortex.orchestrator.circuit import CLOSED, Circuit, CircuitState
 from helexa.cortex.orchestrator.demand import Learned, ModelDemand
 from helexa.cortex.orchestrator.liveness import NeuronState
 from helexa.cortex.orchestrator.rules import DEFAULT_RULES, ModelRules, ProvisioningPolicy
@@ -38,12 +39,19 @@ class Replica:
     """Of the neuron's process; a stream is opened only on this very one."""
     capability: ModelCapability
     healthy: bool = True
+    """False while its circuit is open: too many of its requests failed."""
+    probing: bool = False
+    """Its circuit is half-open: it gets one request at a time."""
     suspect: bool = False
     """The neuron has been silent for a while: it gets no new requests."""
     cordoned: bool = False
     """The neuron is drained and this model is served elsewhere: it gets no new requests."""
     active_requests: int = 0
     """As the neuron last reported, up to a heartbeat old; the gateway knows its own exactly."""
+    waiting_requests: int = 0
+    """Requests in the neuron's own queue, as it last reported."""
+    circuit: CircuitState = CircuitState.CLOSED
+    """Also told where it does not count, because too many replicas of the model fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +85,8 @@ class Instance:
     """Why the neuron last refused."""
     owned: bool = False
     """This cortex asked for it; only then is it taken away again when nobody wants it."""
-    request_failures: int = 0
-    """Requests failed in a row through the neuron's or engine's fault."""
-    shunned_until_s: float = 0.0
-    """It gets no requests before this time, after too many of those."""
+    circuit: Circuit = CLOSED
+    """How its requests ended, as far as the neuron or engine is to answer for it."""
     since_s: float = 0.0
     """When it entered its state."""
     makes_room_for: ModelId | None = None

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from helexa.cortex.orchestrator.board import Board, holds
+from helexa.cortex.orchestrator.circuit import CLOSED, CircuitState, restricted_of
 from helexa.cortex.orchestrator.demand import hardware_key
 from helexa.cortex.orchestrator.draining import is_relieved
 from helexa.cortex.orchestrator.ledger import Ledger
@@ -168,10 +169,11 @@ def _with_load(view: ModelView, neuron: NeuronView) -> ModelView:
         if replica.neuron_id == neuron_id:
             status = neuron.instances[replica.model_id].status
             active = status.active_requests if status is not None else 0
-            if active == replica.active_requests:
+            waiting = status.waiting_requests if status is not None else 0
+            if (active, waiting) == (replica.active_requests, replica.waiting_requests):
                 return view
             replicas = list(view.replicas)
-            replicas[place_] = replace(replica, active_requests=active)
+            replicas[place_] = replace(replica, active_requests=active, waiting_requests=waiting)
             return replace(view, replicas=tuple(replicas))
     return view
 
@@ -187,11 +189,7 @@ def _model_view(model_id: ModelId, picture: Picture) -> ModelView | None:
         return None
     moves = any(neuron.draining for neuron, _ in where)
     relieved = moves and is_relieved(wanted, model_id, [neuron for neuron, _ in instances])
-    replicas = tuple(
-        _replica(neuron, instance, cordoned=neuron.draining and relieved)
-        for neuron, instance in where
-        if neuron.state in _ROUTABLE and instance.state is ModelState.LOADED
-    )
+    replicas = _replicas(where, relieved=relieved)
     if all(replica.cordoned for replica in replicas):
         replicas = ()  # what serves it is on its way out: to callers it is not loaded
     view = ModelView(
@@ -291,9 +289,35 @@ def _loading(
     return found
 
 
-def _replica(neuron: NeuronView, instance: Instance, *, cordoned: bool) -> Replica:
+def _replicas(where: Where, *, relieved: bool) -> tuple[Replica, ...]:
+    """Return what may be sent requests; of those in use, not too many are out by their circuits."""
+    loaded = [
+        (neuron, instance)
+        for neuron, instance in where
+        if neuron.state in _ROUTABLE and instance.state is ModelState.LOADED
+    ]
+    restricted: set[NeuronId] = set()
+    if any(instance.circuit is not CLOSED for _, instance in loaded):
+        used = [(n, i) for n, i in loaded if not (n.draining and relieved)]
+        places = restricted_of([i.circuit for _, i in used])
+        restricted = {used[place][0].descriptor.id for place in places}
+    return tuple(
+        _replica(
+            neuron,
+            instance,
+            cordoned=neuron.draining and relieved,
+            restricted=neuron.descriptor.id in restricted,
+        )
+        for neuron, instance in loaded
+    )
+
+
+def _replica(
+    neuron: NeuronView, instance: Instance, *, cordoned: bool, restricted: bool
+) -> Replica:
     status = instance.status
     assert status is not None
+    circuit = instance.circuit.state
     return Replica(
         model_id=status.model_id,
         neuron_id=neuron.descriptor.id,
@@ -301,10 +325,13 @@ def _replica(neuron: NeuronView, instance: Instance, *, cordoned: bool) -> Repli
         capability=status.capability or _UNKNOWN,
         # A neuron's problems are not a replica's: another model that failed there, or a state
         # that could not be saved, keeps nobody from using the models that run.
-        healthy=instance.shunned_until_s == 0.0,
+        healthy=not (restricted and circuit is CircuitState.OPEN),
+        probing=restricted and circuit is CircuitState.HALF_OPEN,
         suspect=neuron.suspect,
         cordoned=cordoned,
         active_requests=status.active_requests,
+        waiting_requests=status.waiting_requests,
+        circuit=circuit,
     )
 
 
