@@ -1,5 +1,7 @@
 """What keeps a model off a neuron: the funnel, rule by rule."""
 
+from dataclasses import replace
+
 import pytest
 
 from helexa.cortex.orchestrator.constraints import CONSTRAINTS
@@ -50,6 +52,13 @@ def test_each_rule_says_why_not(
     found, said = removed_by(view, desired("m", rules))
     assert found == name
     assert because in said
+
+
+def test_what_no_config_names_is_loaded_only_where_it_is_known() -> None:
+    wanted = replace(desired("m"), demanded=True)
+    assert removed_by(neuron("n"), wanted)[0] == "known"
+    knows = neuron("n", m=instance(ModelState.UNLOADED, GIB))
+    assert removed_by(knows, wanted) == ("", "")
 
 
 def test_with_binds_to_where_the_other_runs_and_to_nothing_where_it_runs_nowhere() -> None:

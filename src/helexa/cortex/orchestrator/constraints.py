@@ -23,6 +23,15 @@ def _cordon(_model: DesiredModel, neuron: NeuronView, _board: Board) -> str:
     return "is draining" if neuron.draining else "is cordoned"
 
 
+def _known(model: DesiredModel, neuron: NeuronView, _board: Board) -> str:
+    """Keep what no config and no spec names where it is: else one that was taken out of them, and
+    is asked for while it leaves, would spread to neurons from which nobody takes it away again."""
+    instance = neuron.instances.get(model.config.id)
+    if not model.demanded or (instance is not None and instance.status is not None):
+        return ""
+    return "does not know it, and no config names it"
+
+
 def _engine(model: DesiredModel, neuron: NeuronView, _board: Board) -> str:
     engines = neuron.capabilities.engines
     if model.config.engine in engines:
@@ -68,6 +77,7 @@ def _apart(model: DesiredModel, neuron: NeuronView, board: Board) -> str:
 CONSTRAINTS: Final[tuple[tuple[str, Constraint], ...]] = (
     ("state", _state),
     ("cordon", _cordon),
+    ("known", _known),
     ("engine", _engine),
     ("neurons", _neurons),
     ("labels", _labels),

@@ -111,7 +111,8 @@ class Picture:
 
     def place(self, config: ModelConfig) -> Placement:
         """Return where one more replica of a model could go now."""
-        model = self.desired.get(config.id) or DesiredModel(config, config.digest())
+        model = self.desired.get(config.id)
+        model = model or DesiredModel(config, config.digest(), demanded=True)
         return place(model, self.board, ever=True)
 
 
