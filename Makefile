@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help up install develop test lint types soak bench lock docs clean
+.PHONY: help up install develop test lint types soak sim bench lock docs clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,8 +47,15 @@ types: develop
 soak: develop ## long runs of the coverage-guided fuzzers
 	$(BIN)/python -m tests.soak
 
+SEEDS ?= 2000
+sim: develop ## simulated fleets with faults, SEEDS=2000 of them; what breaks a rule is kept
+	$(BIN)/python -m tests.sim --seeds $(SEEDS)
+
 bench: develop ## measure the gateway beside nginx and a bare backend (needs gcc and nginx)
 	$(BIN)/python -m bench.run
+	$(BIN)/python -m bench.routing
+	$(BIN)/python -m bench.prefix
+	$(BIN)/python -m bench.fleet
 
 docs: develop ## write the generated pages again
 	$(BIN)/python -m helexa.cli.manual docs

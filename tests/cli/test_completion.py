@@ -48,7 +48,7 @@ def completed(line: str, environ: dict[str, str] | None = None) -> list[str]:
 
 
 def test_commands_flags_and_choices_are_completed() -> None:
-    assert completed("helexa ne") == ["neuron"]
+    assert completed("helexa ne") == ["neuron", "neurons"]
     assert completed("helexa cortex --gate") == ["--gateway-socket"]
     assert completed("helexa status -o j") == ["json"]
 
@@ -59,4 +59,12 @@ def test_models_are_completed_from_the_running_cortex_and_the_catalogue(
     admin = serve_status(server, status_of(healthy=False))
     assert completed(f"helexa models --admin {admin} la") == ["large"]
     assert completed("helexa models --admin 127.0.0.1:1 smol") == ["smollm2-135m"]
+    assert completed(f"helexa inspect model --admin {admin} la") == ["large"]
     assert completed("helexa pull all") == ["all-minilm-l6-v2"]
+
+
+def test_neurons_are_completed_from_the_running_cortex(server: AnswerServer) -> None:
+    admin = serve_status(server, status_of(healthy=False))
+    for command in ("neuron drain", "neuron cordon", "neuron uncordon", "inspect neuron"):
+        assert completed(f"helexa {command} --admin {admin} rack") == ["rack1", "rack2"]
+    assert completed("helexa neuron drain --admin 127.0.0.1:1 rack") == []

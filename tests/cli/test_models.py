@@ -34,3 +34,12 @@ def test_an_unknown_model_is_exit_3(helexa: Helexa, server: AnswerServer) -> Non
     ran = helexa("models", "nothing", "--admin", admin)
     assert ran.status == 3
     assert "no model is named 'nothing'" in ran.err
+
+
+def test_a_model_called_like_a_command_is_found_by_list(
+    helexa: Helexa, server: AnswerServer
+) -> None:
+    status = status_of(healthy=True)
+    ran = helexa("models", "list", "small", "--admin", serve_status(server, status))
+    assert (ran.status, ran.out.splitlines()[1].split()[0]) == (0, "small")
+    assert helexa("models", "--help").status == 0

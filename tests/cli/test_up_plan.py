@@ -108,6 +108,18 @@ def test_the_files_for_the_processes_mean_what_was_planned(tmp_path: Path) -> No
     assert stat.S_IMODE(cortex_file.stat().st_mode) == 0o600
 
 
+def test_a_spec_is_left_to_the_process_that_can_read_it_whole(tmp_path: Path) -> None:
+    spec = tmp_path / "spec.json"
+    spec.write_text('{"models": [{"id": "a", "max_replicas": null}], "policy": {"cooldown_s": 9}}')
+    made = plan(tmp_path, {("spec",): str(spec), GATEWAY: "127.0.0.1:0"})
+    assert made.model_ids == ["a"]
+    loaded = load_cortex(write_settings(made)[0], {}, engine_problems)
+    assert loaded.bare.models == ()
+    assert loaded.config.models[0].max_replicas is None
+    assert loaded.config.provisioning.cooldown_s == 9.0
+    assert loaded.bare.provisioning.model_fields_set == set()
+
+
 def test_where_keys_are_asked_for_up_has_one_of_its_own_beside_those_of_the_file(
     tmp_path: Path,
 ) -> None:

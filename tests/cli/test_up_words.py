@@ -30,7 +30,7 @@ class StillClock:
 def plan(**cortex: Any) -> UpPlan:
     config = CortexConfig.model_validate({"state_dir": "/s", "models": [{"id": "m"}], **cortex})
     neuron = NeuronConfig(state_dir=Path("/s"), node_id="n")
-    return UpPlan(config, neuron, Path("/s/join-token"))
+    return UpPlan(config, neuron, Path("/s/join-token"), config)
 
 
 def text_of(made: UpPlan, models: dict[str, str]) -> str:
@@ -78,7 +78,9 @@ def test_how_to_let_others_in_is_told_while_they_are_not() -> None:
 
 def test_keys_are_asked_for_in_the_snippets_where_they_are_needed() -> None:
     made = plan(auth={"keys_file": "/k"})
-    text = text_of(UpPlan(made.cortex, made.neuron, made.token_file, "hlx_secret"), {"m": "chat"})
+    text = text_of(
+        UpPlan(made.cortex, made.neuron, made.token_file, made.bare, "hlx_secret"), {"m": "chat"}
+    )
     assert "hlx_secret" not in text
     assert "authorization: Bearer" in text
     assert "--api-key-file FILE" in text

@@ -22,8 +22,10 @@ def test_every_setting_has_a_sentence_and_a_variable_of_its_own(role: type[BaseM
 @pytest.mark.parametrize("role", ROLES)
 def test_every_time_and_size_says_its_unit_in_its_name(role: type[BaseModel]) -> None:
     for setting in settings_of(role):
-        if type_text(setting) == "number":
-            assert setting.path[-1].endswith(("_s", "_s_max")), setting.name
+        # Factors, weights and shares have no unit.
+        if type_text(setting) == "number" and "weights" not in setting.path:
+            unitless = ("_factor", "_utilisation")
+            assert setting.path[-1].endswith(("_s", "_s_max", *unitless)), setting.name
 
 
 def test_shapes_are_told_apart() -> None:

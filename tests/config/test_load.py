@@ -162,7 +162,7 @@ def test_paths_in_a_file_count_from_its_folder_and_others_from_here(
 
 def test_models_of_the_spec_lie_below_those_of_the_file(tmp_path: Path) -> None:
     """R1.35: the spec's models are used, and the config file wins where both name one."""
-    spec = {"models": [{"id": "a", "source": "from-spec"}, {"id": "b"}]}
+    spec = {"models": [{"id": "a", "source": "from-spec", "weight": 2}, {"id": "b"}]}
     (tmp_path / "spec.json").write_text(json.dumps(spec))
     file = written(
         tmp_path / "c.toml", 'spec = "spec.json"\n[[models]]\nid = "a"\nsource = "from-file"\n'
@@ -170,9 +170,24 @@ def test_models_of_the_spec_lie_below_those_of_the_file(tmp_path: Path) -> None:
     loaded = cortex(file)
     sources = [(model.id, model.source) for model in loaded.config.models]
     assert sources == [("a", "from-file"), ("b", None)]
-    assert loaded.origin(("models", 1, "id")).where == f"{tmp_path}/spec.json: models[0]".replace(
-        "[0]", "[1]"
-    )
+    assert loaded.origin(("models", 1, "id")).where == f"{tmp_path}/spec.json:1"
+    assert loaded.origin(("models", 1, "id")).layer == "spec"
+    assert loaded.config.models[0].weight == 2.0, "the file says nothing of it"
+    assert loaded.origin(("models", 0, "weight")).layer == "spec"
+    assert loaded.origin(("models", 0, "source")).layer == "file"
+    assert [model.id for model in loaded.bare.models] == ["a"]
+    assert loaded.spec is not None
+
+
+def test_policy_of_the_spec_lies_below_that_of_the_file(tmp_path: Path) -> None:
+    """R6.6: the file wins where both set a value, and the spec beats the default."""
+    (tmp_path / "spec.json").write_text('{"policy": {"cooldown_s": 9,\n "hold_max_s": 8}}')
+    file = written(tmp_path / "c.toml", 'spec = "spec.json"\n[provisioning]\ncooldown_s = 7\n')
+    loaded = cortex(file)
+    provisioning = loaded.config.provisioning
+    assert (provisioning.cooldown_s, provisioning.hold_max_s) == (7.0, 8.0)
+    assert loaded.origin(("provisioning", "hold_max_s")).where == f"{tmp_path}/spec.json:2"
+    assert loaded.bare.provisioning.hold_max_s == 20.0
 
 
 @pytest.mark.parametrize(
@@ -183,6 +198,10 @@ def test_models_of_the_spec_lie_below_those_of_the_file(tmp_path: Path) -> None:
         ('{"models": [{}]}', "models[0].id: is required"),
         ('{"model": []}', "did you mean models?"),
         ('{"models": [{"id": "a", "engine": "x"}]}', "no such engine"),
+        (
+            '{"models": [{"id": "a", "engine": "echo", "placement": {"with": ["b"]}}]}',
+            'models[0].placement.with[0] = "b": no model has this id',
+        ),
     ],
 )
 def test_a_bad_spec_is_told_with_its_path_and_place(tmp_path: Path, text: str, said: str) -> None:

@@ -30,12 +30,17 @@ def test_every_knob_reaches_the_policy() -> None:
         config(
             control_plane=ControlPlaneSettings(suspect_after_s=20.0, lost_after_s=30.0),
             provisioning=ProvisioningSettings(
-                preload=False, retry_initial_s=1.0, retry_ceiling_s=9.0, command_timeout_s=4.0
+                retry_initial_s=1.0,
+                retry_ceiling_s=9.0,
+                command_timeout_s=4.0,
+                models_per_neuron_max=3,
+                cooldown_s=7.0,
             ),
         )
     )
+    assert policy.provisioning.models_per_neuron_max == 3
+    assert policy.provisioning.cooldown_s == 7.0
     assert (policy.liveness.suspect_after_s, policy.liveness.lost_after_s) == (20.0, 30.0)
-    assert not policy.preload
     assert (policy.retry.initial_s, policy.retry.ceiling_s) == (1.0, 9.0)
     assert policy.command_timeout_s == 4.0
 

@@ -142,6 +142,11 @@ def engines_of(pid: int) -> list[int]:
 
 def touching(folder: Path) -> list[str]:
     """Return every process whose command line, environment or working folder names `folder`."""
+    return [f"{each.pid}: {' '.join(each.cmdline())[:300]}" for each in processes_of(folder)]
+
+
+def processes_of(folder: Path) -> list[psutil.Process]:
+    """Return the same as processes."""
     needle = str(folder)
     found = []
     for process in psutil.process_iter():
@@ -154,7 +159,7 @@ def touching(folder: Path) -> list[str]:
         except (psutil.Error, OSError):
             continue
         if any(needle in trace for trace in traces):
-            found.append(f"{process.pid}: {' '.join(process.cmdline())[:300]}")
+            found.append(process)
     return found
 
 

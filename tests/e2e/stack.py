@@ -69,7 +69,8 @@ def get(port: int, path: str, headers: Mapping[str, str] | None = None) -> tuple
 
 
 class Stack:
-    """One cortex and its neurons. `models` are entries of `[[models]]`.
+    """One cortex and its neurons. `models` are entries of `[[models]]`; neurons dial
+    `control_host`.
 
     It is entered once the models named in `wait_for` (None: all) are loaded.
     """
@@ -82,13 +83,15 @@ class Stack:
         cortex: Mapping[str, Any] | None = None,
         neuron: Mapping[str, Any] | None = None,
         wait_for: Sequence[str] | None = None,
+        control_host: str = HOST,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="helexa-e2e-"))
         self.models = list(models)
         first = free_ports(3)
         self.gateway, self.control_plane, self.admin = first, first + 1, first + 2
         self.base_url = f"http://{HOST}:{self.gateway}"
-        self.control_url = f"ws://{HOST}:{self.control_plane}"
+        self._control_host = control_host
+        self.control_url = f"ws://{control_host}:{self.control_plane}"
         self.wait_for = wait_for
         self.ready_within_s = READY_WITHIN_S
         self.headers: dict[str, str] = {}
@@ -107,7 +110,7 @@ class Stack:
         settings = merged(
             {
                 "gateway": {"socket": f"{HOST}:{self.gateway}"},
-                "control_plane": {"socket": f"{HOST}:{self.control_plane}"},
+                "control_plane": {"socket": f"{self._control_host}:{self.control_plane}"},
                 "admin": {"socket": f"{HOST}:{self.admin}"},
                 "shutdown": {"drain_s": 5.0},
                 "models": self.models,

@@ -115,9 +115,11 @@ def shell(
         process.send_signal(signal.SIGINT)
         assert process.wait(30) in {0, 130}, log_path.read_text(errors="replace")[-8000:]
         roles.wait_gone(family, 5.0)
+        # What a page starts in the background, it stops by the end of the page.
+        roles.wait_gone(roles.processes_of(folder), 20.0)
         assert "Traceback" not in log_path.read_text(errors="replace")
     finally:
-        family = roles.descendants(process.pid)
+        family = [*roles.descendants(process.pid), *roles.processes_of(folder)]
         process.kill()
         process.wait()
         for child in family:

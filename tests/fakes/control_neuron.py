@@ -29,7 +29,8 @@ class Neuron:
         self.face = FakeNeuron()
         self.metrics = PrometheusMetrics()
         settings = {
-            "backoff": Backoff(0.02, 0.1), "times": TIMES, "handshake_s": 1.0, **settings,
+            "backoff": Backoff(0.02, 0.1), "hopeless_retry_s": 0.1, "times": TIMES,
+            "handshake_s": 1.0, **settings,
         }  # fmt: skip
         self.client = ControlClient(
             settings=ControlSettings(endpoint, **settings),

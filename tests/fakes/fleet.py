@@ -3,6 +3,7 @@
 from helexa.cortex.orchestrator.events import DesiredChanged, NeuronRegistered
 from helexa.cortex.orchestrator.fleet import FleetState
 from helexa.cortex.orchestrator.policy import FleetPolicy
+from helexa.cortex.orchestrator.rules import ModelRules
 from helexa.protocol.control import Register
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
@@ -60,9 +61,13 @@ def register(
     )
 
 
-def fleet(*configs: ModelConfig, policy: FleetPolicy | None = None) -> FleetState:
+def fleet(
+    *configs: ModelConfig, policy: FleetPolicy | None = None, rules: ModelRules | None = None
+) -> FleetState:
+    """Return a fleet without neurons; `rules` are those of each model."""
     state = FleetState(policy or FleetPolicy(), "test")
-    state.apply([DesiredChanged(models=configs, cause="config")], 0.0)
+    asked = {} if rules is None else {config.id: rules for config in configs}
+    state.apply([DesiredChanged(models=configs, rules=asked, cause="config")], 0.0)
     return state
 
 

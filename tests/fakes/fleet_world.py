@@ -6,14 +6,15 @@ a message can be lost outright, which a websocket does not do but a peer's bug d
 
 import heapq
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from helexa.cortex.orchestrator import events as ev
+from helexa.cortex.orchestrator.board import booked_bytes, needs_of_models
 from helexa.cortex.orchestrator.commands import AcceptNeuron, CloseConnection, Provision
 from helexa.cortex.orchestrator.fleet import FleetState
-from helexa.cortex.orchestrator.placement import booked_bytes, needs_of_models
 from helexa.cortex.orchestrator.policy import FleetPolicy
 from helexa.cortex.orchestrator.provisioner import reconcile
+from helexa.cortex.orchestrator.rules import ModelRules, ProvisioningPolicy
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot
 from helexa.protocol.control import (
     Heartbeat,
@@ -22,7 +23,7 @@ from helexa.protocol.control import (
     Provisioning,
     ProvisioningResponse,
 )
-from helexa.protocol.ids import NeuronId
+from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.model import ModelConfig
 from tests.fakes.neuron_model import ModelNeuron
 
@@ -46,16 +47,25 @@ class FleetWorld:
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._order = 0
         self._last_arrival: dict[tuple[str, int], float] = {}
-        self._configs: tuple[ModelConfig, ...] = ()
+        self._wanted = ev.DesiredChanged(models=())
         self.fleet = FleetState(FleetPolicy(), "w0")
         self.snapshot: FleetSnapshot = self.fleet.snapshot(0.0)
         self._at(1.0, self._tick)
 
     # ── what a test does ──────────────────────────────────────────────────────────────────────
 
-    def want(self, *configs: ModelConfig) -> None:
-        self._configs = configs
-        self._happen(ev.DesiredChanged(models=configs, cause="test"))
+    def want(
+        self,
+        *configs: ModelConfig,
+        rules: Mapping[str, ModelRules] | None = None,
+        policy: ProvisioningPolicy | None = None,
+    ) -> None:
+        asked = {ModelId(key): each for key, each in (rules or {}).items()}
+        self._wanted = ev.DesiredChanged(configs, rules=asked, policy=policy, cause="test")
+        self._happen(self._wanted)
+
+    def happen(self, event: ev.Event) -> None:
+        self._happen(event)
 
     def add(self, neuron: ModelNeuron) -> None:
         self.neurons[neuron.id] = neuron
@@ -69,6 +79,9 @@ class FleetWorld:
         register = self.neurons[neuron_id].register()
         self._at(self.now + self.latency_s, lambda: self._arrive_registration(number, register))
 
+    def mark(self, neuron_id: str, *, cordoned: bool, draining: bool) -> None:
+        self._happen(ev.NeuronMarked(NeuronId(neuron_id), cordoned, draining, "test"))
+
     def cut(self, neuron_id: str) -> None:
         """The socket closes, with all that was on its way."""
         number = self.connections.pop(neuron_id, 0)
@@ -81,7 +94,7 @@ class FleetWorld:
             del self.connections[neuron_id]
             self._at(self.now + 1.0, lambda n=neuron_id: self.connect(n))  # type: ignore[misc]
         self.fleet = FleetState(FleetPolicy(), f"w{self.restarts}")
-        self.want(*self._configs)
+        self._happen(self._wanted)
 
     def run(self, seconds: float) -> None:
         end = self.now + seconds
@@ -174,8 +187,10 @@ class FleetWorld:
 
     def _happen(self, event: ev.Event) -> None:
         commands = self.fleet.apply([event], self.now)
-        view = self.fleet.snapshot(self.now)
-        provisions = self.fleet.issue(reconcile(view, self.now), self.now)
+        provisions: list[Provision] = []
+        if self.fleet.plan_is_due(self.now):
+            view = self.fleet.snapshot(self.now)
+            provisions = self.fleet.issue(reconcile(view, self.now), self.now)
         self.provisions.extend(provisions)
         self.snapshot = self.fleet.snapshot(self.now)
         for command in commands:

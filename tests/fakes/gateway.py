@@ -13,13 +13,15 @@ from helexa.cortex.gateway.edge.exchange import Exchange
 from helexa.cortex.gateway.edge.head import Head
 from helexa.cortex.gateway.metering import Record
 from helexa.cortex.gateway.pipeline import Pipeline, Seams
+from helexa.cortex.gateway.rate_limit import UNLIMITED
+from helexa.cortex.orchestrator.router import Router
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, ModelView, NeuronView, Replica
 from helexa.protocol.errors import ErrorCode
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.inference import OpenHead, Reset, ResponseHead, Trailer, Usage
 from helexa.protocol.model import ModelCapability
 from helexa.protocol.neuron import NeuronDescriptor, NeuronHealth, NeuronLoad
-from helexa.protocol.ports import Authenticator
+from helexa.protocol.ports import Authenticator, RateLimiter
 from helexa.protocol.tunnel import Stream, StreamHandler, Tunnel
 from helexa.protocol.workload import Operation
 from tests.fakes.fleet import CHAT, capabilities, model
@@ -211,6 +213,8 @@ class World:
         authenticator: Authenticator | None = None,
         settings: Settings | None = None,
         capability: ModelCapability = CHAT,
+        limiter: RateLimiter = UNLIMITED,
+        router: Router | None = None,
     ) -> None:
         self.now_s = 1000.0
         self.settings = settings or Settings()
@@ -225,6 +229,8 @@ class World:
             open_stream=self._open,
             now=lambda: self.now_s,
             record=self.records.append,
+            limiter=limiter,
+            router=router or Router(),
             retried=lambda replica, code: self.retries.append((replica.neuron_id, code)),
         )
         self.pipeline = Pipeline(seams, authenticator or OpenDoor(), self.settings)
@@ -274,7 +280,7 @@ class World:
 
     def publish(self, snapshot: FleetSnapshot) -> None:
         self.snapshot = snapshot
-        self.pipeline.waiting.wake()
+        self.pipeline.room.wake()
         self.carry()
 
 

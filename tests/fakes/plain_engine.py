@@ -90,6 +90,7 @@ class FakeModels:
     models: dict[str, RunningModel] = field(default_factory=dict)
     condemned: list[str] = field(default_factory=list)
     ended: list[tuple[float | None, bool]] = field(default_factory=list)
+    paces: list[float | None] = field(default_factory=list)
 
     def serve(self, endpoint: str, model_id: str = "m", attempt: int = 1) -> RunningModel:
         model = RunningModel(
@@ -114,8 +115,9 @@ class FakeModels:
     def condemn(self, model, because):
         self.condemned.append(model.worker_id)
 
-    def request_ended(self, latency_ms, *, failed):
+    def request_ended(self, model_id, latency_ms, tokens_per_second, *, failed):
         self.ended.append((latency_ms, failed))
+        self.paces.append(tokens_per_second)
 
 
 class FakeSeats:

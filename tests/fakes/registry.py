@@ -48,9 +48,13 @@ class Script:
     def load(self, model_id: str = "m") -> list[c.Command]:
         return self.send(e.LoadAsked(command_id=self._id(), model_id=ModelId(model_id)))
 
-    def unload(self, model_id: str = "m", *, forget: bool = False) -> list[c.Command]:
+    def unload(
+        self, model_id: str = "m", *, forget: bool = False, drain_s: float | None = None
+    ) -> list[c.Command]:
         return self.send(
-            e.UnloadAsked(command_id=self._id(), model_id=ModelId(model_id), forget=forget)
+            e.UnloadAsked(
+                command_id=self._id(), model_id=ModelId(model_id), forget=forget, drain_s=drain_s
+            )
         )
 
     def tick(self, seconds: float) -> list[c.Command]:

@@ -18,7 +18,7 @@ def test_the_digest_changes_with_what_changes_the_engine_and_with_nothing_else()
 
 
 def test_a_capability_says_nothing_that_it_does_not_know() -> None:
-    """R2.7, R2.8, R2.9: workloads, context, throughput and memory, each of them optional."""
+    """R2.2, R2.7, R2.8, R2.9: workloads, context, throughput and memory, each of them optional."""
     capability = ModelCapability()
     assert (capability.context_tokens, capability.memory_bytes, capability.workloads) == (
         None,

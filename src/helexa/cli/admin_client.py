@@ -1,4 +1,4 @@
-"""Reads the admin API of a cortex."""
+"""The admin API of a cortex, as the command line uses it."""
 
 from typing import Any
 
@@ -17,3 +17,7 @@ class AdminClient:
     def get(self, path: str) -> Any:
         """Return the JSON at `path`; raises UnreachableError (exit 5) when nobody answers."""
         return self._client.get_json(path)
+
+    def post(self, path: str, body: object) -> Any:
+        """Change something and return the JSON of the answer; raises as `get`, and StatusError."""
+        return self._client.post_json(path, body)

@@ -29,18 +29,35 @@ def completion(shell: str) -> None:
 
 def complete_model(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Offer the names of models that a running cortex serves, and of the catalogue."""
-    from helexa.cli.admin_client import AdminClient
     from helexa.cli.catalogue import catalogue_names
+
+    names = {*catalogue_names(), *_ids(ctx, "models")}
+    return sorted(name for name in names if name.startswith(incomplete))
+
+
+def complete_served_model(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[str]:
+    """Offer the names of models that a running cortex knows."""
+    return sorted(name for name in _ids(ctx, "models") if name.startswith(incomplete))
+
+
+def complete_neuron(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Offer the names of a running cortex's neurons."""
+    return sorted(name for name in _ids(ctx, "neurons") if name.startswith(incomplete))
+
+
+def _ids(ctx: click.Context, kind: str) -> list[str]:
+    """Return the ids of all `models` or `neurons`; none where no cortex answers."""
+    from helexa.cli.admin_client import AdminClient
     from helexa.util.errors import HelexaError
 
-    names = set(catalogue_names())
     try:
         admin = ctx.params.get("admin") or "127.0.0.1:8040"
-        models = AdminClient(admin, timeout_s=0.5).get("/api/v1/models")
-        names |= {model["id"] for model in models["models"]}
+        told = AdminClient(admin, timeout_s=0.5).get(f"/api/v1/{kind}")
+        return [str(each["id"]) for each in told[kind]]
     except (HelexaError, KeyError, TypeError):
-        pass  # No cortex answers: the catalogue is what is left to offer.
-    return sorted(name for name in names if name.startswith(incomplete))
+        return []
 
 
 def complete_catalogue(

@@ -21,10 +21,11 @@ This page is written by `make docs`; do not edit it by hand. Each command prints
 `--help`.
 
 Exit status: 0 done · 1 failed · 2 wrong usage · 3 not found · 4 not allowed · 5 cannot be reached ·
-6 limit or conflict · 7 timed out · 8 unhealthy (`status --check`) · 78 wrong settings ·
-130 interrupted. Errors go to standard error as `error[HX-…]: what happened`, with a line
-`hint: what to do` below; `--debug` adds a traceback. Output goes to standard output, and
-`-o json` is stable. `NO_COLOR` switches colours off; progress is a bar only on a terminal.
+6 limit or conflict · 7 timed out · 8 unhealthy (`status --check`) · 10 changes (`spec plan`) ·
+78 wrong settings · 130 interrupted. Errors go to standard error as
+`error[HX-…]: what happened`, with a line `hint: what to do` below; `--debug` adds a traceback.
+Output goes to standard output, and `-o json` is stable. `NO_COLOR` switches colours off; progress
+is a bar only on a terminal.
 """
 
 

@@ -70,7 +70,7 @@ def show(file: Path | None, role: str | None, origin: bool, output: str) -> None
     from helexa.config.toml_text import to_toml
 
     loaded = _load(file, role or _role_of(file))
-    tree = loaded.config.model_dump(mode="json")
+    tree = loaded.config.model_dump(mode="json", by_alias=True)
     if output == "json":
         click.echo(json.dumps(_with_origins(loaded, tree) if origin else tree, indent=2))
         return

@@ -35,20 +35,25 @@ def neurons_text(neurons: list[Json]) -> str:
     """Return the neurons as a table."""
     if not neurons:
         return "no neurons"
-    heads = ["NEURON", "STATE", "HEARD", "MEMORY", "CPU", "ACTIVE", "WAITING", "ENGINES"]
+    heads = ["NEURON", "STATE", "MARK", "MODELS", "SEATS", "WAITING", "MEMORY", "CPU", "HEARD"]
+    heads.append("ENGINES")
     return table_text(heads, [_neuron_row(neuron) for neuron in neurons])
 
 
 def _neuron_row(neuron: Json) -> list[str]:
     memory, load = neuron["memory"], neuron["load"]
+    loaded = {name: each for name, each in neuron["models"].items() if each["state"] == "loaded"}
+    seats = sum(each["seats"] for each in loaded.values())
     return [
         neuron["id"],
         neuron["state"],
-        f"{duration_text(neuron['heard_s_ago'])} ago",
+        "draining" if neuron["draining"] else "cordoned" if neuron["cordoned"] else UNKNOWN,
+        ", ".join(loaded) or UNKNOWN,
+        f"{load['active_requests']}/{seats}",
+        str(load["waiting_requests"]),
         f"{size_text(memory['booked_bytes'])} of {size_text(memory['budget_bytes'])}",
         f"{load['cpu_ratio'] * 100:.0f} %",
-        str(load["active_requests"]),
-        str(load["waiting_requests"]),
+        f"{duration_text(neuron['heard_s_ago'])} ago",
         ", ".join(neuron["engines"]),
     ]
 

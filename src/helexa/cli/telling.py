@@ -4,7 +4,8 @@
       hint: helexa status
 
 Status: 0 done · 1 failed · 2 wrong usage · 3 not found · 4 not allowed · 5 cannot be reached ·
-6 limit or conflict · 7 timed out · 8 unhealthy · 78 wrong settings · 130 interrupted.
+6 limit or conflict · 7 timed out · 8 unhealthy · 10 changes (`spec plan`) · 78 wrong settings ·
+130 interrupted.
 """
 
 import sys

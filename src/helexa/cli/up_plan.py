@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ from helexa.cli.private_files import make_private, write_private
 from helexa.cli.up_ports import reachable, require_free, with_port
 from helexa.config.cortex import CortexConfig, ModelEntry
 from helexa.config.keys import digest_of, read_token_file
+from helexa.config.layers import Tree
 from helexa.config.load import Flag, load_cortex, load_neuron
 from helexa.config.neuron import NeuronConfig
 from helexa.config.problems import InvalidConfigError, Problem, dotted
@@ -41,6 +42,8 @@ class UpPlan:
     cortex: CortexConfig
     neuron: NeuronConfig
     token_file: Path
+    bare: CortexConfig
+    """The cortex's settings as they were read, without the spec that they name."""
     api_key: str | None = None
 
     @property
@@ -89,7 +92,8 @@ def make_plan(wish: Wish) -> UpPlan:
         flags["models",] = Flag(_entries(wish.models, wish.engine), "--model")
     # The token that protects the control plane is made below, so it need not be there yet.
     flags["control_plane", "allow_open"] = Flag(value=True, flag="helexa up")
-    cortex = load_cortex(wish.config_file, flags, engine_problems).config
+    loaded = load_cortex(wish.config_file, flags, engine_problems)
+    cortex = loaded.config
     _require_possible(cortex)
     make_private(cortex.state_dir)
     token_file = cortex.control_plane.join_token_file or _made_token(cortex.state_dir)
@@ -103,7 +107,7 @@ def make_plan(wish: Wish) -> UpPlan:
     if conflicts:
         told = [Problem("", dotted(f.path), f.message, f.value) for f in conflicts]
         raise InvalidConfigError(told, "cortex and neuron on one machine")
-    return _with_key(UpPlan(cortex, neuron, token_file))
+    return _with_key(UpPlan(cortex, neuron, token_file, loaded.bare))
 
 
 def _entries(models: Sequence[str], engine: str | None) -> list[dict[str, Any]]:
@@ -183,7 +187,7 @@ def _with_key(plan: UpPlan) -> UpPlan:
     write_private(own_file, keys_file.read_text(encoding="utf-8-sig").rstrip("\n") + "\n" + line)
     auth = plan.cortex.auth.model_copy(update={"keys_file": own_file})
     cortex = plan.cortex.model_copy(update={"auth": auth})
-    return UpPlan(cortex, plan.neuron, plan.token_file, key)
+    return replace(plan, cortex=cortex, api_key=key)
 
 
 def write_settings(plan: UpPlan) -> tuple[Path, Path]:
@@ -192,7 +196,23 @@ def write_settings(plan: UpPlan) -> tuple[Path, Path]:
     files = []
     for name, config in (("cortex", plan.cortex), ("neuron", plan.neuron)):
         path = plan.folder / f"{name}.toml"
-        # The spec's models are among the models already.
-        write_private(path, to_toml(config.model_dump(mode="json", exclude={"spec"})))
+        tree = config.model_dump(mode="json", by_alias=True)
+        if config is plan.cortex:
+            tree |= _without_spec(plan)
+        write_private(path, to_toml(tree))
         files.append(path)
     return files[0], files[1]
+
+
+def _without_spec(plan: UpPlan) -> Tree:
+    """Return the settings that a spec may add to, without what one adds, or what nobody set.
+
+    The process reads the spec itself: TOML cannot say all that it says, and it can be replaced.
+    """
+    of_spec = {m.id for m in plan.cortex.models} if plan.bare.spec is not None else set()
+    of_spec -= {m.id for m in plan.bare.models}
+    models = [
+        m.model_dump(mode="json", by_alias=True, exclude_unset=True) for m in plan.cortex.models
+    ]
+    provisioning = plan.bare.provisioning.model_dump(mode="json", exclude_unset=True)
+    return {"models": [m for m in models if m["id"] not in of_spec], "provisioning": provisioning}

@@ -1,8 +1,8 @@
 """The settings of a cortex. Their names are part of the product: scripts depend on them."""
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from helexa.config.shared import (
     ByteCount,
@@ -14,11 +14,16 @@ from helexa.config.shared import (
     SharedSettings,
 )
 from helexa.config.sockets import HttpUrl, ListenSocket, Socket
-from helexa.protocol.ids import ModelId, model_id_problem
+from helexa.protocol.ids import ModelId, model_id_problem, neuron_id_problem
 from helexa.protocol.model import ModelConfig, OptionValue
 
+KeepAlive = Annotated[float, Field(ge=0, le=31_536_000, allow_inf_nan=False)]
+ReplicaCount = Annotated[int, Field(ge=0, le=1_000_000)]
 WEIGHTLESS: Final = frozenset({"openai", "echo"})
 """Engines that have no weights of their own to be found by a model's id."""
+
+
+Weight = Annotated[float, Field(ge=0.0, le=1000.0)]
 
 
 class GatewaySettings(Settings):
@@ -151,17 +156,66 @@ class DefaultModels(Settings):
     """For chat with images (VisionCaption)."""
 
 
-class ProvisioningSettings(Settings):
-    """How models get onto neurons."""
+class PolicySettings(Settings):
+    """How many replicas there are, and who makes room for whom."""
+
+    models_per_neuron_max: Count | None = None
+    """Models that a neuron may hold at the same time; as many as fit when not set."""
+    scale_up_after_s: Seconds = 10.0
+    """More than the replicas bear must be asked of them for this long before one is added."""
+    cooldown_s: Seconds = 300.0
+    """One replica fewer must have been enough for this long before one is unloaded."""
+    target_utilisation: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Share of a replica's seats that is planned with."""
+    keep_alive_s: KeepAlive | None = 900.0
+    """An idle model leaves after this time, where it says nothing itself and its `min_replicas` is
+    0; `null` (in the spec) keeps it for ever."""
+    hold_max_s: Seconds = 20.0
+    """A model in use makes room for one that is waited for after this time at the latest; until
+    then the requests of the loaded one are served first, together."""
+    idle_min_s: Seconds = 2.0
+    """A model makes room for another only after it was idle for this long, or after
+    `hold_max_s`."""
+
+
+class ProvisioningSettings(PolicySettings):
+    """How models get onto neurons, how many of them, and who makes room for whom."""
 
     preload: bool = True
     """Load the configured models as soon as a neuron can hold them; else on first request."""
+    strategy: str = "default"
+    """The heuristics for the number of replicas and for who makes room: `default`, or the name of
+    an installed plug-in (entry point group `helexa.provisioners`)."""
     retry_initial_s: PositiveSeconds = 2.0
     """Wait after a failed load before the next try on that neuron; doubles with each failure."""
     retry_ceiling_s: PositiveSeconds = 300.0
     """Longest wait between two tries."""
     command_timeout_s: PositiveSeconds = 10.0
     """A command that a neuron has not answered by then is sent again."""
+
+
+class PlacementSettings(Settings):
+    """Where a model may be; nothing said means anywhere."""
+
+    neurons: tuple[str, ...] = ()
+    """Only on these neurons."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Only on neurons that have all of these labels."""
+    beside: Annotated[tuple[str, ...], Field(alias="with")] = ()
+    """Only on neurons that have these models, where they run at all."""
+    apart_from: tuple[str, ...] = ()
+    """Never on a neuron that has one of these models."""
+    spread: bool = False
+    """Put replicas on different hosts and in different zones (label `zone`), where that can be."""
+
+    @field_validator("neurons")
+    @classmethod
+    def _neurons_are_allowed(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            problem = neuron_id_problem(name)
+            if problem:
+                raise ValueError(f"neuron {name!r}: {problem}")
+        return value
 
 
 class ModelEntry(Settings):
@@ -181,6 +235,30 @@ class ModelEntry(Settings):
     """Options of the engine, such as `context_tokens`; each engine says which it has."""
     aliases: tuple[str, ...] = ()
     """Other names for it."""
+    min_replicas: ReplicaCount | None = None
+    """Replicas that are always there; 0 lets it leave when it is idle. Not set: 1 with
+    `provisioning.preload`, which may make room for another model that is waited for, else 0."""
+    max_replicas: Count | None = 1
+    """Most replicas, and never less than `min_replicas`; `null` (in the spec): as many as are
+    needed and fit."""
+    weight: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 1.0
+    """Who comes first among equals, where not all fit."""
+    priority: Literal["low", "normal", "high"] = "normal"
+    """It may displace models of its own class or a lower one, never of a higher."""
+    keep_alive_s: KeepAlive | None = None
+    """Leave after being idle for this long; not set: `provisioning.keep_alive_s` where
+    `min_replicas` is 0, else never. `null` (in the spec): never."""
+    pinned: bool = False
+    """It is never evicted and never leaves for being idle."""
+    placement: PlacementSettings = PlacementSettings()
+
+    @field_validator("max_replicas")
+    @classmethod
+    def _replicas_are_in_order(cls, value: int | None, info: ValidationInfo) -> int | None:
+        least = info.data.get("min_replicas") or 0
+        if value is not None and least > value:
+            raise ValueError(f"must not be less than min_replicas ({least})")
+        return value
 
     @field_validator("id")
     @classmethod
@@ -212,6 +290,38 @@ class ModelEntry(Settings):
         )
 
 
+class RoutingWeights(Settings):
+    """What each scorer's seconds count in the strategy `default`; 0 switches one off."""
+
+    wait: Weight = 1.0
+    """Time until a seat is free: load times how long requests take there."""
+    prefix: Weight = 1.0
+    """Time to read what another replica has read already of this prompt."""
+    session: Weight = 0.5
+    """Seconds that leaving a session's home is taken to cost."""
+    cache: Weight = 1.0
+    """Trouble of an engine whose cache is nearly full."""
+    speed: Weight = 1.0
+    """Time that an answer takes longer than on the fastest replica."""
+
+
+class RoutingSettings(Settings):
+    """Which replica of a model gets a request; docs/routing.md has the formulas."""
+
+    strategy: str = "default"
+    """`default` (the fewest seconds lost), `round_robin`, or a plug-in's name (entry point group
+    `helexa.routers`)."""
+    tenant_policy: str = "allow_all"
+    """Who may use which replica: `allow_all`, or a plug-in's name (entry point group
+    `helexa.tenant_policies`)."""
+    affinity_load_factor: Annotated[float, Field(ge=1.0, le=100.0)] = 1.5
+    """A replica above this many times the average load gets no credit for the prompts and sessions
+    it knows, so that hot ones spread."""
+    show_route: bool = False
+    """Tell callers where their request went and why, in a header `x-helexa-route`."""
+    weights: RoutingWeights = RoutingWeights()
+
+
 class ShutdownSettings(Settings):
     """How a stop goes."""
 
@@ -220,10 +330,12 @@ class ShutdownSettings(Settings):
 
 
 class CortexSpec(Settings):
-    """The JSON file that `--spec` names: models to start with."""
+    """The JSON file that `--spec` names: the models, and how provisioning goes."""
 
     models: tuple[ModelEntry, ...] = ()
-    """As `[[models]]` of the config file, which wins where both name the same id."""
+    """As `[[models]]` of the config file, which wins where both say something of the same id."""
+    policy: PolicySettings = PolicySettings()
+    """As `[provisioning]` of the config file, which wins where both set a value."""
 
 
 class CortexConfig(SharedSettings):
@@ -238,6 +350,7 @@ class CortexConfig(SharedSettings):
     auth: AuthSettings = AuthSettings()
     default_models: DefaultModels = DefaultModels()
     provisioning: ProvisioningSettings = ProvisioningSettings()
+    routing: RoutingSettings = RoutingSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
     models: tuple[ModelEntry, ...] = ()
     """In the order of the file; a later layer replaces the whole list."""

@@ -65,13 +65,18 @@ class Setting:
 
 def settings_of(model: type[BaseModel], prefix: tuple[str, ...] = ()) -> Iterator[Setting]:
     """Yield every setting of a model, groups opened, in the order of the models."""
-    for name, field in model.model_fields.items():
+    for name, field in fields_of(model).items():
         bare = bare_type(field.annotation)
         if isinstance(bare, type) and issubclass(bare, BaseModel):
             yield from settings_of(bare, (*prefix, name))
         else:
             kind, entry = _kind(bare)
             yield Setting((*prefix, name), kind, field, entry)
+
+
+def fields_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Return a model's fields by the names that files use: `with` is no name in Python."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def bare_type(annotation: Any) -> Any:
@@ -119,7 +124,7 @@ def group_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
             return None
         if isinstance(part, int):
             continue
-        field = current.model_fields.get(part)
+        field = fields_of(current).get(part)
         if field is None:
             return None
         bare = bare_type(field.annotation)
@@ -132,6 +137,7 @@ def group_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
 def holds_many(model: type[BaseModel], path: Path) -> bool:
     """Tell whether the setting at `path` is a list or a table of values."""
     group = group_at(model, path[:-1])
-    if group is None or path[-1] not in group.model_fields:
+    fields = fields_of(group) if group is not None else {}
+    if path[-1] not in fields:
         return False
-    return get_origin(bare_type(group.model_fields[str(path[-1])].annotation)) in {tuple, dict}
+    return get_origin(bare_type(fields[str(path[-1])].annotation)) in {tuple, dict}

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from helexa.config.fields import group_at, holds_many, settings_of
+from helexa.config.fields import fields_of, group_at, holds_many, settings_of
 from helexa.config.problems import Path, Problem, did_you_mean, dotted, show
 
 M = TypeVar("M", bound=BaseModel)
@@ -133,7 +133,7 @@ def _path_in(model: type[BaseModel], location: tuple[str | int, ...]) -> Path:
     for length, part in enumerate(location, start=1):
         if isinstance(part, int):
             continue
-        if current is None or part not in current.model_fields:
+        if current is None or part not in fields_of(current):
             return location[:length]
         current = group_at(current, (part,))
         if current is None:
@@ -193,11 +193,11 @@ class _Advisor:
         names = tuple(part for part in path if isinstance(part, str))
         for other in self.elsewhere:
             group = group_at(other, names[:-1])
-            if group is not None and names[-1] in group.model_fields:
+            if group is not None and names[-1] in fields_of(group):
                 role = other.__name__.removesuffix("Config").lower()
                 return f"is a setting of {role}, not of this role"
         group = group_at(self.model, path[:-1])
-        siblings = list(group.model_fields) if group is not None else []
+        siblings = list(fields_of(group)) if group is not None else []
         flat = {setting.name.replace(".", "_"): setting.name for setting in settings_of(self.model)}
         spelled = "_".join(names)
         if spelled in flat:

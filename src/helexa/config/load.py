@@ -5,7 +5,6 @@
 Everything is read and checked before anything is started, and every problem is told at once.
 """
 
-import json
 import os
 import re
 import socket
@@ -17,7 +16,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 from pydantic import BaseModel
 
-from helexa.config.cortex import CortexConfig, CortexSpec
+from helexa.config.cortex import CortexConfig, CortexSpec, ModelEntry
 from helexa.config.environment import PREFIX, read_environment
 from helexa.config.fields import Kind, Setting, settings_of
 from helexa.config.layers import Layer, Merged, Origin, Tree, check, merge
@@ -28,6 +27,7 @@ from helexa.config.problems import InvalidConfigError, Problem, dotted, show
 from helexa.config.problems import Path as SettingPath
 from helexa.config.rules import EngineProblems, Finding, validate_cortex, validate_neuron
 from helexa.config.shared import SharedSettings
+from helexa.config.spec_file import SpecRead, read_spec, with_spec
 from helexa.protocol.ids import neuron_id_problem
 
 FILE_BYTES_MAX: Final = 4 * 2**20
@@ -54,6 +54,10 @@ class Loaded(Generic[C]):
 
     config: C
     merged: Merged
+    bare: C
+    """The config without its spec, which may be replaced while it runs."""
+    spec: CortexSpec | None = None
+    """None where no spec is named."""
 
     def origin(self, path: SettingPath) -> Origin:
         """Return which layer set the value at `path`."""
@@ -179,12 +183,15 @@ class _Reader:
         rules: Callable[[C], list[Finding]],
     ) -> Loaded[C]:
         """Check everything; return the config or raise with every problem."""
-        if model is CortexConfig:
-            _add_spec(merged, self._problems)
-        config, problems, left_out = check(merged, model, [other])
+        spec = _read_spec(merged, self._problems) if model is CortexConfig else None
+        bare, problems, left_out = check(merged, model, [other])
         self._problems += problems
-        if config is None:
+        if bare is None:
             raise InvalidConfigError(_in_order(self._problems), self._subject)
+        config = bare
+        if spec is not None and spec.spec is not None and isinstance(bare, CortexConfig):
+            config = cast("C", with_spec(bare, spec.spec))
+            _mark_spec(merged, spec, bare)
         findings: list[Finding] = [*rules(config), *file_findings(config)]
         for found in findings:
             rests_on = (found.path, *found.also)
@@ -194,7 +201,7 @@ class _Reader:
                 self._problems.append(Problem(where, field, found.message, found.value))
         if self._problems:
             raise InvalidConfigError(_in_order(self._problems), self._subject)
-        return Loaded(config, merged)
+        return Loaded(config, merged, bare, spec.spec if spec is not None else None)
 
 
 def _concerns(finding: SettingPath, left_out: SettingPath) -> bool:
@@ -306,39 +313,51 @@ def _path(text: str, base: Path) -> str:
     return os.path.normpath(base / path)
 
 
-def _add_spec(merged: Merged, problems: list[Problem]) -> None:
-    """Put the models of the spec below those of the config file."""
+def _read_spec(merged: Merged, problems: list[Problem]) -> SpecRead | None:
+    """Read the spec that the settings name; None where they name none, or it cannot be read."""
     named = merged.tree.get("spec")
     if not isinstance(named, str) or not named:
-        return
+        return None
     place = merged.origin(("spec",))
     found: list[Problem] = []
     text = _read_text(Path(named), found)
     if text is None:
         problems += [replace(p, where=place.where, field="spec", value=show(named)) for p in found]
-        return
-    try:
-        tree = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        problems.append(Problem(named, "", f"is not JSON: {error}"))
-        return
-    if not isinstance(tree, dict):
-        problems.append(Problem(named, "", "must be a JSON object"))
-        return
-    layer = Layer("spec", tree, lambda path: f"{named}: {dotted(path)}")
-    _, wrong, _ = check(merge([layer]), CortexSpec)
-    problems += [replace(problem, where=named) for problem in wrong]
-    _append_models(merged, named, tree.get("models") if not wrong else None)
+        return None
+    read = read_spec(text, named)
+    problems += read.problems
+    return read
 
 
-def _append_models(merged: Merged, named: str, entries: Any) -> None:
-    models = merged.tree.setdefault("models", [])
-    if not isinstance(entries, list) or not isinstance(models, list):
-        return
-    known = {model.get("id") for model in models if isinstance(model, dict)}
-    for index, entry in enumerate(entries):
-        if entry["id"] in known:
-            continue
-        place = f"{named}: models[{index}]"
-        merged.origins["models", len(models)] = Origin("spec", place)
-        models.append(entry)
+def _mark_spec(merged: Merged, read: SpecRead, bare: CortexConfig) -> None:
+    """Note where the values came from that the spec adds to a config."""
+    assert read.spec is not None
+    own = {entry.id: place for place, entry in enumerate(bare.models)}
+    added = [entry.id for entry in read.spec.models if entry.id not in own]
+    places = own | {name: len(own) + place for place, name in enumerate(added)}
+    mine = read.spec.policy.model_fields_set - bare.provisioning.model_fields_set
+    for path in read.lines:
+        at: SettingPath | None = None
+        if path[:1] == ("models",) and len(path) > 1:
+            entry = read.spec.models[int(path[1])]
+            at = ("models", places[entry.id], *path[2:])
+            if entry.id in own and not _is_left_open(bare.models[own[entry.id]], path[2:3]):
+                at = None
+        elif path[:1] == ("policy",) and path[1:2] and path[1] in mine:
+            at = ("provisioning", *path[1:])
+        if at is not None:
+            merged.origins[at] = Origin("spec", read.where(path))
+
+
+def _is_left_open(entry: ModelEntry, field: SettingPath) -> bool:
+    """Tell whether a config's model says nothing of a field, so that a spec may."""
+    return bool(field) and field[0] not in entry.model_fields_set
+
+
+def read_spec_file(file: Path) -> SpecRead:
+    """Read a spec from a file; raises InvalidConfigError where the file itself cannot be read."""
+    problems: list[Problem] = []
+    text = _read_text(file, problems)
+    if text is None:
+        raise InvalidConfigError(problems, str(file))
+    return read_spec(text, str(file))

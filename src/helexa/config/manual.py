@@ -17,7 +17,7 @@ This page is written by `make docs`; do not edit it by hand. `helexa config refe
 Each value comes from the last of these layers that sets it:
 
 1. the default, as below;
-2. the spec (`--spec`), a JSON file, for `[[models]]` only;
+2. the spec ([spec.md](spec.md)), a JSON file, for `[[models]]` and the policy in `[provisioning]`;
 3. the config file (`--config FILE` or `HELEXA_CONFIG`), in TOML;
 4. the environment: each setting has a variable, and `HELEXA_GATEWAY__SOCKET`, with the groups kept
    apart by two underscores, is the same as `HELEXA_GATEWAY_SOCKET`. An empty variable is not set.
@@ -94,7 +94,8 @@ def _table(settings: list[Setting], *, variables: bool = True) -> str:
     head = ["setting", "type", "default", "what it is"] + (["variable"] if variables else [])
     rows = [head, ["---"] * len(head)]
     for setting in settings:
-        row = [f"`{setting.path[-1]}`", type_text(setting), _default(setting), setting.text]
+        name = setting.path[-1] if variables else setting.name
+        row = [f"`{name}`", type_text(setting), _default(setting), setting.text]
         rows.append([*row, f"`{variable_name(setting)}`"] if variables else row)
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 

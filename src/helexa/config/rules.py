@@ -43,7 +43,8 @@ def validate_cortex(config: CortexConfig, engine_problems: EngineProblems) -> li
         *_certificates(config),
         *_bodies(config),
         *_liveness(config),
-        *_models(config, engine_problems),
+        *model_findings(config.models, engine_problems),
+        *_neighbours(config.models),
         *_defaults(config),
     ]
 
@@ -153,16 +154,42 @@ def _liveness(config: CortexConfig) -> Iterator[Finding]:
         )
 
 
-def _models(config: CortexConfig, engine_problems: EngineProblems) -> Iterator[Finding]:
+def model_findings(
+    models: Sequence[ModelEntry], engine_problems: EngineProblems
+) -> Iterator[Finding]:
+    """Yield every rule that models break, each by itself or by having a name of another."""
     owners: dict[str, Path] = {}
-    for index, entry in enumerate(config.models):
+    for index, entry in enumerate(models):
         at: Path = ("models", index)
         for name, path in _names(entry, at):
             if name in owners:
                 taken = dotted(owners[name])
                 yield Finding(path, f"the name is taken already, by {taken}", show(name))
             owners.setdefault(name, path)
+        yield from _replicas(entry, at)
         yield from _engine(entry, at, engine_problems)
+
+
+def _replicas(entry: ModelEntry, at: Path) -> Iterator[Finding]:
+    """A config and a spec may each say one of the two, so that only together they are wrong."""
+    least, most = entry.min_replicas or 0, entry.max_replicas
+    if "max_replicas" in entry.model_fields_set and most is not None and least > most:
+        because = f"must not be less than min_replicas ({least})"
+        yield Finding((*at, "max_replicas"), because, show(most), ((*at, "min_replicas"),))
+
+
+def _neighbours(models: Sequence[ModelEntry]) -> Iterator[Finding]:
+    """Models that others must be with, or apart from, must be models."""
+    known = {entry.id for entry in models}
+    for index, entry in enumerate(models):
+        placement = entry.placement
+        for key, names in (("with", placement.beside), ("apart_from", placement.apart_from)):
+            for number, name in enumerate(names):
+                if name in known and name != entry.id:
+                    continue
+                path: Path = ("models", index, "placement", key, number)
+                because = "is the model itself" if name == entry.id else "no model has this id"
+                yield Finding(path, because + did_you_mean(name, known - {entry.id}), show(name))
 
 
 def _names(entry: ModelEntry, at: Path) -> Iterator[tuple[str, Path]]:

@@ -25,7 +25,7 @@ class _Generator(GenerateJsonSchema):
         if isinstance(dft, Socket | Url):
             return str(dft)
         if isinstance(dft, BaseModel):
-            return dft.model_dump(mode="json", exclude_none=True)
+            return dft.model_dump(mode="json", exclude_none=True, by_alias=True)
         return super().encode_default(dft)
 
 

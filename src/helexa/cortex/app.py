@@ -4,42 +4,49 @@ run(config)     sockets are bound first, all of them, so that a port in use stop
                 then the parts start; then it waits; then it stops, in bounded time.
 """
 
-import contextlib
 import secrets
 import socket
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from helexa import __version__
-from helexa.config.cortex import ControlPlaneSettings, CortexConfig, GatewaySettings
+from helexa.config.cortex import ControlPlaneSettings, CortexConfig, CortexSpec, GatewaySettings
 from helexa.config.keys import read_keys_file, read_token_file
+from helexa.config.rules import EngineProblems
 from helexa.config.sockets import Socket
 from helexa.cortex.admin.api import AdminFacts, JoinInfo, admin_app
 from helexa.cortex.admin.hosts import HostGuard
+from helexa.cortex.control_plane.demand_memory import DemandKeeper
 from helexa.cortex.control_plane.dispatch import Dispatcher
 from helexa.cortex.control_plane.join_gate import JoinGate
 from helexa.cortex.control_plane.links import Links
 from helexa.cortex.control_plane.loop import ControlLoop
 from helexa.cortex.control_plane.memory import MemoryKeeper
+from helexa.cortex.control_plane.provisioners import provisioner_of
 from helexa.cortex.control_plane.server import ConnectionLimits, ControlServer
+from helexa.cortex.control_plane.spec_desk import SpecDesk
 from helexa.cortex.gateway.app import Door, Gateway
 from helexa.cortex.gateway.auth import OpenDoor, StaticKeys
+from helexa.cortex.gateway.decisions import Decided
 from helexa.cortex.gateway.edge.limits import Limits as EdgeLimits
-from helexa.cortex.gateway.edge.listening import open_sockets
-from helexa.cortex.gateway.observe import RequestObserver
+from helexa.cortex.gateway.edge.listening import addresses_of, open_all
+from helexa.cortex.gateway.observe import RequestObserver, RouteCounts
 from helexa.cortex.gateway.pipeline import Seams
+from helexa.cortex.gateway.routing_plugins import router_of
 from helexa.cortex.mesh import MeshView, start_mesh
 from helexa.cortex.observe.metrics import FleetMetrics
+from helexa.cortex.orchestrator.events import DesiredChanged
+from helexa.cortex.orchestrator.router import Router
 from helexa.cortex.orchestrator.snapshot import Replica
 from helexa.cortex.portal.site import portal_app
 from helexa.cortex.shutdown import Step, StopRequest, stop_in_order
-from helexa.cortex.spec import desired_of, policy_of
+from helexa.cortex.spec import policy_of
 from helexa.protocol.ports import Authenticator
 from helexa.util import logging
 from helexa.util.asgi import AsgiServer
 from helexa.util.clock import Clock, SystemClock
-from helexa.util.errors import ConfigError, describe
+from helexa.util.errors import describe
 from helexa.util.metrics import Metrics, NoMetrics, PrometheusMetrics
 from helexa.util.tasks import TaskScope
 from helexa.util.tls import server_context
@@ -74,11 +81,14 @@ class _Parts:
     loop: ControlLoop
     dispatcher: Dispatcher
     memory: MemoryKeeper
+    demand: DemandKeeper
     mesh: MeshView
     join: JoinInfo
     bound: dict[str, list[socket.socket]]
     stop: StopRequest
+    desk: SpecDesk
     tasks: TaskScope
+    router: Router
     control: ControlServer | None = None
     gateway: Gateway | None = None
     pages: list[AsgiServer] = field(default_factory=list)
@@ -87,26 +97,34 @@ class _Parts:
 async def run(
     config: CortexConfig,
     *,
+    spec: CortexSpec | None = None,
+    engine_problems: EngineProblems = lambda _config: (),
     on_ready: Callable[[Running], None] | None = None,
     stop: StopRequest | None = None,
 ) -> None:
     """Run a cortex until SIGINT, SIGTERM or `stop`; return once everything is stopped.
 
-    `on_ready` is called when every server listens. Raises ConfigError, before anything runs,
-    where a socket cannot be listened on or a file that the settings name cannot be used.
+    `spec` lies below `config`; without one, that which was applied last is used again. What engines
+    find wrong with the options of later ones is asked of `engine_problems`. `on_ready` is called
+    when every server listens. Raises ConfigError, before anything runs, where a socket cannot be
+    listened on or a file that the settings name cannot be used.
     """
     logger = logging.get("cortex")
     request = stop if stop is not None else StopRequest()
-    with _bound_sockets(config) as bound, request.on_signals():
-        parts = _assemble(config, bound, request, logger)
+    with open_all(_wanted_sockets(config)) as bound, request.on_signals():
+        desk = SpecDesk(config, engine_problems, config.state_dir, logger)
+        parts = _assemble(config, bound, request, desk, logger)
         try:
-            await _start(parts)
-            running = Running(_addresses(bound), parts.loop, parts.dispatcher, request, parts.join)
+            wanted = desk.start(spec, str(config.spec or ""))
+            await _start(parts, wanted)
+            running = Running(
+                addresses_of(bound), parts.loop, parts.dispatcher, request, parts.join
+            )
             logger.info(
                 "cortex_started",
                 version=__version__,
                 cortex_id=parts.cortex_id,
-                models=len(config.models),
+                models=len(wanted.models),
                 **running.sockets,
             )
             if on_ready is not None:
@@ -127,6 +145,7 @@ def _assemble(
     config: CortexConfig,
     bound: dict[str, list[socket.socket]],
     stop: StopRequest,
+    desk: SpecDesk,
     logger: Any,
 ) -> _Parts:
     clock = SystemClock()
@@ -135,7 +154,7 @@ def _assemble(
     links = Links()
     plane_logger = logging.get("control_plane")
     loop = ControlLoop(
-        policy_of(config),
+        replace(policy_of(config), strategy=provisioner_of(config.provisioning.strategy)),
         command_prefix=cortex_id,
         monotonic=clock.monotonic,
         metrics=metrics,
@@ -161,11 +180,14 @@ def _assemble(
             heartbeat_interval_s=config.control_plane.heartbeat_interval_s,
         ),
         memory=MemoryKeeper(config.state_dir, plane_logger),
+        demand=DemandKeeper(config.state_dir, loop.learned, clock.wall, plane_logger),
         mesh=start_mesh(config.mesh),
         join=_join_info(config.control_plane, bound.get("control_plane", [])),
         bound=bound,
         stop=stop,
+        desk=desk,
         tasks=TaskScope(task_failed),
+        router=router_of(config.routing),
     )
 
 
@@ -189,12 +211,14 @@ def _gateway(parts: _Parts) -> Gateway:
     settings = parts.config.gateway
     logger = logging.get("gateway")
     observer = RequestObserver(parts.metrics, logger, parts.clock.monotonic)
+    RouteCounts(parts.metrics, parts.router.memory)
     seams = Seams(
         snapshot=parts.loop.snapshot,
         report=parts.loop.report,
         open_stream=parts.links.open_stream,
         now=parts.clock.monotonic,
         record=observer.record,
+        router=parts.router,
         retried=observer.retried,
     )
     door = Door(
@@ -237,23 +261,31 @@ def _admin(parts: _Parts) -> AsgiServer:
         pipeline = gateway.pipeline if gateway is not None else None
         return {
             "in_flight": len(pipeline) if pipeline is not None else 0,
-            "held": pipeline.waiting.held if pipeline is not None else 0,
-            "queued": pipeline.waiting.queued if pipeline is not None else 0,
+            "held": pipeline.room.held if pipeline is not None else 0,
+            "queued": pipeline.room.queued if pipeline is not None else 0,
         }
+
+    def decided(request_id: str) -> Decided | None:
+        return gateway.pipeline.decisions.find(request_id) if gateway is not None else None
 
     facts = AdminFacts(
         snapshot=parts.loop.snapshot,
+        desk=parts.desk,
+        report=parts.loop.report,
+        logger=logging.get("admin"),
         monotonic=parts.clock.monotonic,
         in_flight=in_flight,
         requests=requests,
+        decided=decided,
         draining=parts.stop.asked.is_set,
         metrics=parts.metrics.render if parts.config.metrics.enabled else None,
         mesh=parts.mesh,
         join=parts.join,
-        sockets=_addresses(parts.bound),
+        sockets=addresses_of(parts.bound),
         cortex_id=parts.cortex_id,
         version=__version__,
         started_s=parts.clock.monotonic(),
+        router=parts.router,
     )
     settings = parts.config.admin
     return _page(admin_app(facts), "admin", settings.socket, open_to_all=settings.allow_open)
@@ -273,7 +305,7 @@ def _page(app: Any, name: str, where: Socket | None, *, open_to_all: bool) -> As
 # ── starting and stopping ─────────────────────────────────────────────────────────────────────
 
 
-async def _start(parts: _Parts) -> None:
+async def _start(parts: _Parts, wanted: DesiredChanged) -> None:
     """Make and start every part whose socket is configured."""
     config, bound, loop = parts.config, parts.bound, parts.loop
     heard: Callable[[], list[Any]] = list
@@ -282,14 +314,17 @@ async def _start(parts: _Parts) -> None:
         heard = parts.control.heard
     if "gateway" in bound:
         parts.gateway = _gateway(parts)
-    loop.connect(parts.dispatcher.carry_out, parts.dispatcher.answered, heard)
+    demand = parts.gateway.demand if parts.gateway is not None else tuple
+    loop.connect(parts.dispatcher.carry_out, parts.dispatcher.answered, heard, demand)
+    loop.report(parts.demand.load())
     for event in parts.memory.load():
         loop.report(event)
-    loop.report(desired_of(config, "config"))
+    loop.report(wanted)
     fleet_metrics = FleetMetrics(parts.metrics)
-    loop.subscribe(fleet_metrics.update)
+    parts.metrics.before_render(lambda: fleet_metrics.update(loop.snapshot()))
     loop.subscribe(parts.memory.note)
     parts.memory.start(parts.tasks)
+    parts.demand.start(parts.tasks)
     start_vitals(parts.metrics, __version__, parts.clock, parts.tasks)
     loop.start()
     if parts.gateway is not None:
@@ -329,6 +364,7 @@ def _steps(parts: _Parts) -> list[Step]:
     steps += [
         Step("end background work", parts.tasks.close, STEP_S),
         Step("keep the fleet's memory", parts.memory.flush, STEP_S),
+        Step("keep what was learned", parts.demand.flush, STEP_S),
     ]
     if gateway is not None:
         steps.append(Step("close the gateway", gateway.close, STEP_S))
@@ -342,36 +378,13 @@ def _steps(parts: _Parts) -> list[Step]:
 # ── sockets ───────────────────────────────────────────────────────────────────────────────────
 
 
-@contextlib.contextmanager
-def _bound_sockets(config: CortexConfig) -> Iterator[dict[str, list[socket.socket]]]:
-    """Bind every configured socket, or none: one that cannot be bound releases the others."""
-    wanted = {
+def _wanted_sockets(config: CortexConfig) -> dict[str, Socket | None]:
+    return {
         "gateway": config.gateway.socket,
         "control_plane": config.control_plane.socket,
         "admin": config.admin.socket,
         "portal": config.portal.socket,
     }
-    with contextlib.ExitStack() as stack:
-        bound: dict[str, list[socket.socket]] = {}
-        for name, where in wanted.items():
-            if where is None:
-                continue
-            try:
-                bound[name] = open_sockets(where.host, where.port)
-            except ConfigError as error:
-                error.add_note(f"for [{name}] socket = {where}")
-                raise
-            for each in bound[name]:
-                stack.callback(each.close)
-        yield bound
-
-
-def _addresses(bound: dict[str, list[socket.socket]]) -> dict[str, str]:
-    addresses: dict[str, str] = {}
-    for name, sockets in bound.items():
-        host, port = sockets[0].getsockname()[:2]
-        addresses[name] = str(Socket(host, port))
-    return addresses
 
 
 def _join_info(settings: ControlPlaneSettings, bound: list[socket.socket]) -> JoinInfo:

@@ -3,12 +3,23 @@
 The spec file's models are already merged into `config.models` when the settings are read.
 """
 
-from helexa.config.cortex import CortexConfig
+from helexa.config.cortex import (
+    CortexConfig,
+    ModelEntry,
+    PolicySettings,
+    ProvisioningSettings,
+)
 from helexa.cortex.orchestrator.events import DesiredChanged
 from helexa.cortex.orchestrator.liveness import LivenessPolicy
 from helexa.cortex.orchestrator.policy import FleetPolicy
+from helexa.cortex.orchestrator.rules import (
+    ModelRules,
+    PlacementRules,
+    Priority,
+    ProvisioningPolicy,
+)
 from helexa.cortex.orchestrator.snapshot import frozen
-from helexa.protocol.ids import ModelId
+from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.workload import WorkloadClass
 from helexa.util.backoff import Backoff
 
@@ -24,14 +35,54 @@ def policy_of(config: CortexConfig) -> FleetPolicy:
             initial_s=provisioning.retry_initial_s, ceiling_s=provisioning.retry_ceiling_s
         ),
         command_timeout_s=provisioning.command_timeout_s,
-        preload=provisioning.preload,
+        provisioning=_policy(provisioning),
         default_models=frozen(_default_models(config)),
     )
 
 
 def desired_of(config: CortexConfig, cause: str) -> DesiredChanged:
     """Return the models that should run; `cause` is told to neurons with each command."""
-    return DesiredChanged(models=config.model_configs(), cause=cause)
+    rules = {ModelId(entry.id): rules_of(entry, config.provisioning) for entry in config.models}
+    policy = _policy(config.provisioning)
+    return DesiredChanged(config.model_configs(), rules=rules, policy=policy, cause=cause)
+
+
+def rules_of(entry: ModelEntry, provisioning: ProvisioningSettings) -> ModelRules:
+    """Return what is asked of a model, with what it leaves unsaid filled in."""
+    least = entry.min_replicas
+    if least is None:
+        least = 1 if provisioning.preload else 0
+    keep_alive_s = entry.keep_alive_s
+    if "keep_alive_s" not in entry.model_fields_set and least == 0:
+        keep_alive_s = provisioning.keep_alive_s
+    placement = entry.placement
+    return ModelRules(
+        min_replicas=least,
+        max_replicas=entry.max_replicas,
+        guaranteed=bool(entry.min_replicas),
+        weight=entry.weight,
+        priority=Priority[entry.priority.upper()],
+        keep_alive_s=keep_alive_s,
+        pinned=entry.pinned,
+        placement=PlacementRules(
+            neurons=frozenset(map(NeuronId, placement.neurons)),
+            labels=tuple(sorted(placement.labels.items())),
+            beside=frozenset(map(ModelId, placement.beside)),
+            apart_from=frozenset(map(ModelId, placement.apart_from)),
+            spread=placement.spread,
+        ),
+    )
+
+
+def _policy(settings: PolicySettings) -> ProvisioningPolicy:
+    return ProvisioningPolicy(
+        models_per_neuron_max=settings.models_per_neuron_max,
+        scale_up_after_s=settings.scale_up_after_s,
+        cooldown_s=settings.cooldown_s,
+        target_utilisation=settings.target_utilisation,
+        hold_max_s=settings.hold_max_s,
+        idle_min_s=settings.idle_min_s,
+    )
 
 
 def _default_models(config: CortexConfig) -> dict[WorkloadClass, ModelId]:

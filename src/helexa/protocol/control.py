@@ -36,10 +36,14 @@ class LoadModel(_Command, frozen=True, kw_only=True, tag="load_model"):
 
 
 class UnloadModel(_Command, frozen=True, kw_only=True, tag="unload_model"):
-    """Stop the model after its requests (bounded); idempotent. `forget` drops its config too."""
+    """Stop the model after its requests (bounded); idempotent. `forget` drops its config too.
+
+    `drain_s` is how long they may take, at most an hour; None is the neuron's own setting.
+    """
 
     model_id: ModelId
     forget: bool = False
+    drain_s: float | None = None
 
 
 ProvisioningCommand = UpsertModelConfig | LoadModel | UnloadModel

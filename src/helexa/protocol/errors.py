@@ -25,6 +25,7 @@ class ErrorCode(StrEnum):
     PERMISSION_DENIED = "permission_denied"
     MODEL_NOT_FOUND = "model_not_found"
     ROUTE_NOT_FOUND = "route_not_found"
+    NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     REQUEST_TIMEOUT = "request_timeout"
     PAYLOAD_TOO_LARGE = "payload_too_large"
@@ -73,6 +74,7 @@ CODES: Final[dict[ErrorCode, CodeRule]] = {
     ErrorCode.PERMISSION_DENIED: CodeRule(403, "permission_error", None, "the key may not do this"),
     ErrorCode.MODEL_NOT_FOUND: CodeRule(404, _INVALID, None, "no such model here"),
     ErrorCode.ROUTE_NOT_FOUND: CodeRule(404, _INVALID, None, "no such route"),
+    ErrorCode.NOT_FOUND: CodeRule(404, _INVALID, None, "no such neuron or request here"),
     ErrorCode.METHOD_NOT_ALLOWED: CodeRule(405, _INVALID, None, "the route has other methods"),
     ErrorCode.REQUEST_TIMEOUT: CodeRule(408, _INVALID, None, "the request did not arrive in time"),
     ErrorCode.PAYLOAD_TOO_LARGE: CodeRule(413, _INVALID, None, "the body is larger than allowed"),

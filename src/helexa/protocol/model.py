@@ -40,7 +40,9 @@ class ModelCapability(msgspec.Struct, frozen=True, kw_only=True):
     seats: int = 1
     """Requests that the engine works on at the same time."""
     memory_bytes: int | None = None
-    """Estimated before a load, measured after it; None when unknown (an attached server)."""
+    """What is booked for it: the larger of estimate and measurement; None when unknown."""
+    memory_measured_bytes: int | None = None
+    """What the engine used once it was loaded; None before that, and where it cannot be told."""
     embedding_dimensions: int | None = None
     tools: bool | None = None
     """It takes tools. None where nobody knows: then requests with tools are tried."""
@@ -50,6 +52,7 @@ class ModelCapability(msgspec.Struct, frozen=True, kw_only=True):
     resume: bool = False
     """The engine continues a trailing assistant message (design: resume)."""
     tokens_per_second: float | None = None
+    """Of one stream: measured lately, else what the engine is set to; None when unknown."""
 
 
 class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -51,9 +51,14 @@ class NeuronHealth(msgspec.Struct, frozen=True, kw_only=True):
 
     problems: tuple[str, ...] = ()
     recent_failures: int = 0
+    """Failed requests, crashes and starts of the last five minutes."""
     failed_spawns: dict[ModelId, int] = {}
+    """In a row, by model; one that succeeds takes its model out."""
     failed_applies: dict[ModelId, int] = {}
     latency_ms_average: float | None = None
+    """To the first token; a moving average of about the last twenty requests."""
+    tokens_per_second_average: float | None = None
+    """Of single streams, from their first token on; a moving average as well."""
 
 
 class NeuronLoad(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ import msgspec
 from helexa.protocol.control import ProvisioningCommand, ProvisioningResponse
 from helexa.protocol.errors import Refusal
 from helexa.protocol.ids import CommandId
+from helexa.protocol.workload import Operation
 
 
 class NeuronControl(Protocol):
@@ -31,6 +32,20 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 ANONYMOUS = Principal(key_id="anonymous", name="anonymous", anonymous=True)
+
+
+class RateLimiter(Protocol):
+    """Says whether a caller may ask for one more thing now."""
+
+    def refusal_of(
+        self, principal: Principal, operation: Operation, model: str | None, now_s: float
+    ) -> Refusal | None:
+        """Return None to let a request in, which counts it; else why not. Must not block.
+
+        A refusal's code is `rate_limit_exceeded` (429), its `retry_after_s` when to come back.
+        `model` is the name that the caller wrote; `now_s` is monotonic seconds.
+        """
+        ...
 
 
 class Authenticator(Protocol):

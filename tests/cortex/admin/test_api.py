@@ -1,15 +1,22 @@
 """The admin API over its ASGI app: shapes that tools depend on."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from helexa.config.cortex import CortexConfig
 from helexa.cortex.admin.api import AdminFacts, JoinInfo, admin_app
+from helexa.cortex.control_plane.spec_desk import SpecDesk
 from helexa.cortex.mesh import MeshView
+from helexa.cortex.orchestrator.events import Event, NeuronMarked
 from helexa.cortex.orchestrator.snapshot import EMPTY, FleetSnapshot
+from helexa.protocol.ids import NeuronId
+from tests.fakes.control_plane import recording_logger
 from tests.fakes.fleet import fleet, joined, model, register, status
+from tests.fakes.remembered_requests import retried
 
 
 def snapshot() -> FleetSnapshot:
@@ -18,11 +25,18 @@ def snapshot() -> FleetSnapshot:
     return state.snapshot(90.0)
 
 
+DESK = SpecDesk(CortexConfig(state_dir=Path("state")), lambda _: (), Path("state"), None)
+
+
 def client(**changes: Any) -> TestClient:
     facts: dict[str, Any] = {
         "snapshot": snapshot,
+        "desk": DESK,
+        "report": lambda _event: None,
+        "logger": recording_logger([]),
         "monotonic": lambda: 100.0,
         "in_flight": lambda _replica: 2,
+        "decided": lambda _request_id: None,
         "requests": lambda: {"in_flight": 2, "held": 1},
         "draining": lambda: False,
         "metrics": lambda: b"helexa_x 1\n",
@@ -59,12 +73,40 @@ def test_models_and_neurons_have_their_own_routes() -> None:
     assert client().get("/api/v1/neurons").json()["neurons"][0]["state"] == "connected"
 
 
+def test_one_neuron_and_one_model_are_told_in_full() -> None:
+    assert client().get("/api/v1/neurons/n1").json()["models"]["m"]["state"] == "loaded"
+    assert client().get("/api/v1/models/mm").json()["instances"]["n1"]["state"] == "loaded"
+    for path, code in (("/neurons/n2", "not_found"), ("/models/a/b", "model_not_found")):
+        answer = client().get(f"/api/v1{path}")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, code)
+
+
+def test_a_request_is_explained_or_said_to_be_forgotten() -> None:
+    told = client(decided=lambda name: retried() if name == "req-1" else None)
+    assert told.get("/api/v1/requests/req-1").json()["attempts"] == 2
+    answer = told.get("/api/v1/requests/other")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+    assert "2048" in answer.json()["error"]["message"]
+
+
+def test_a_neuron_is_marked_by_a_post_and_by_nothing_else() -> None:
+    reported: list[Any] = []
+    admin = client(report=reported.append)
+    answer = admin.post("/api/v1/neurons/n1/drain", json={"cause": "disk change"})
+    assert answer.json() == {"id": "n1", "cordoned": True, "draining": True}
+    assert reported == [NeuronMarked(NeuronId("n1"), True, True, "disk change")]
+    assert admin.get("/api/v1/neurons/n1/drain").status_code == 405
+    assert admin.post("/api/v1/neurons/n2/cordon", json={}).status_code == 404
+    assert len(reported) == 1
+
+
 def test_a_route_is_explained() -> None:
     body = client().get("/api/v1/explain", params={"model": "mm"}).json()
     assert (body["model"], body["chosen"]) == ("m", "n1")
     (candidate,) = body["candidates"]
     assert candidate["eligible"]
-    assert candidate["scores"]["expected_load"] == 0.5
+    assert candidate["scores"]["wait"] == 0.5
+    assert (body["reason"], body["strategy"], body["weights"]) == ("only", "default", {"wait": 1.0})
     assert body["placement"]["neurons"][0]["neuron"] == "n1"
 
 
@@ -111,7 +153,7 @@ def test_health_lists_what_is_impaired() -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
-def test_nothing_can_be_changed(method: str) -> None:
+def test_what_is_read_cannot_be_written(method: str) -> None:
     for path in ("/api/v1/status", "/api/v1/models", "/api/v1/join", "/health"):
         answer = client().request(method, path)
         assert answer.status_code == 405
@@ -130,3 +172,29 @@ def test_answers_are_not_cached_and_not_sniffed() -> None:
     assert headers["cache-control"] == "no-store"
     assert headers["x-content-type-options"] == "nosniff"
     assert "access-control-allow-origin" not in headers
+
+
+def test_models_are_loaded_unloaded_and_pinned_by_post() -> None:
+    """R2.12, R2.39."""
+    reported: list[Event] = []
+    made = client(report=reported.append)
+    for name in ("load", "unload", "pin", "unpin"):
+        answer = made.post(f"/api/v1/models/{name}", json={"model": "mm"})
+        assert (answer.status_code, answer.json()["id"]) == (200, "m")
+    assert [type(event).__name__ for event in reported] == [
+        "ModelWanted", "ModelUnwanted", "ModelPinned", "ModelPinned",
+    ]  # fmt: skip
+    assert made.post("/api/v1/models/load", json={"model": "x"}).status_code == 404
+
+
+def test_a_spec_is_planned_and_placement_explained() -> None:
+    made = client()
+    text = '{"models": [{"id": "a", "engine": "echo"}]}'
+    answer = made.post("/api/v1/spec/plan", json={"text": text, "name": "s.json"})
+    assert [change["subject"] for change in answer.json()["changes"]] == ["a"]
+    wrong = made.post("/api/v1/spec/apply", json={"text": "{"})
+    assert wrong.status_code == 400
+    assert made.get("/api/v1/spec").json() == {"name": None, "text": None}
+    told = made.get("/api/v1/explain/placement", params={"model": "mm"})
+    assert told.json()["model"] == "m"
+    assert made.get("/api/v1/explain/placement", params={"model": "x"}).status_code == 404

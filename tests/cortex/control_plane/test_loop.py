@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from helexa.cortex.control_plane.loop import QUEUE_MAX, ControlLoop
+from helexa.cortex.orchestrator.circuit import CircuitState
 from helexa.cortex.orchestrator.commands import Command, Provision
 from helexa.cortex.orchestrator.events import (
     CommandUndelivered,
@@ -135,7 +136,7 @@ async def test_good_outcomes_cost_no_turn_of_their_own() -> None:
         bench.loop.report(RequestOutcome(N1, M, ok=True, latency_ms=1.0))
     await turns()
     assert len(bench.published) == before
-    assert len(bench.loop._succeeded) == 1
+    assert [event.count for event in bench.loop._succeeded.values()] == [10_000]
 
 
 async def test_a_failed_outcome_counts_at_once() -> None:
@@ -143,7 +144,7 @@ async def test_a_failed_outcome_counts_at_once() -> None:
     await bench.happen(joined(1, register("n1", status(model()))))
     failed = RequestOutcome(N1, M, ok=False, latency_ms=1.0)
     await bench.happen(failed, failed, failed)
-    assert not bench.loop.snapshot().models["m"].replicas[0].healthy
+    assert bench.loop.snapshot().models["m"].replicas[0].circuit is CircuitState.OPEN
 
 
 async def test_silence_is_noticed_by_the_clock_alone() -> None:

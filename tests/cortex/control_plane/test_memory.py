@@ -12,8 +12,10 @@ from helexa.cortex.control_plane.memory import (
     events_of,
     memory_of,
 )
+from helexa.cortex.orchestrator.events import NeuronMarked
 from helexa.cortex.orchestrator.provisioner import reconcile
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot
+from helexa.protocol.ids import NeuronId
 from helexa.protocol.lifecycle import ModelState
 from tests.fakes.control_plane import recording_logger
 from tests.fakes.fleet import fleet, joined, model, register, status
@@ -46,6 +48,16 @@ def test_a_remembered_fleet_comes_back_as_events() -> None:
     (event,) = events_of(again)
     assert event.neuron.id == "n1"
     assert event.models[0].config == model()
+
+
+def test_marks_are_remembered() -> None:
+    state = fleet()
+    state.apply([joined(1, register("n1")), NeuronMarked(NeuronId("n1"), True, True)], 0.0)
+    again = fleet()
+    again.apply(events_of(memory_of(state.snapshot(0.0))), 0.0)
+    again.apply([joined(1, register("n1"))], 1.0)
+    view = again.snapshot(1.0).neurons[NeuronId("n1")]
+    assert (view.cordoned, view.draining) == (True, True)
 
 
 async def test_the_memory_survives_a_restart(tmp_path: Path) -> None:

@@ -287,7 +287,7 @@ def test_a_stream_waits_two_seconds_for_a_seat_and_goes_before_all_others() -> N
     world = world_of("n1", "n2", requests_in_flight_max=64, queue_requests_max=4)
     others = [begun(world, "x") for _ in range(12)]
     waiting = [world.ask(stream=True)[1] for _ in range(3)]
-    assert world.pipeline.waiting.queued == 3
+    assert world.pipeline.room.queued == 3
     victims = [(caller, job) for caller, job in others if job.neuron.id == "n1"]
     victims[0][1].give_up("engine_garbage", message="nonsense")
     victims[1][1].give_up("engine_garbage", message="nonsense")

@@ -3,7 +3,8 @@
 import msgspec
 
 from helexa.cortex.gateway import models_view
-from tests.fakes.fleet import CHAT
+from helexa.cortex.orchestrator.snapshot import ModelView
+from tests.fakes.fleet import CHAT, model
 from tests.fakes.gateway import snapshot_of
 
 
@@ -11,11 +12,11 @@ def test_models_and_aliases_are_listed_with_what_is_known() -> None:
     """R3.34: a superset of the OpenAI object."""
     listing = models_view.listing(snapshot_of("n1", "n2"))
     assert [item["id"] for item in listing["data"]] == ["alias", "m"]
-    model = listing["data"][1]
-    assert model["object"] == "model"
-    assert (model["state"], model["replicas"], model["aliases"]) == ("loaded", 2, ["alias"])
-    assert model["context_length"] == model["max_model_len"] == 4096
-    assert model["capabilities"] == ["chat", "completion"]
+    found = listing["data"][1]
+    assert found["object"] == "model"
+    assert (found["state"], found["replicas"], found["aliases"]) == ("loaded", 2, ["alias"])
+    assert found["context_length"] == found["max_model_len"] == 4096
+    assert found["capabilities"] == ["chat", "completion"]
     assert listing["data"][0]["root"] == "m"
 
 
@@ -34,6 +35,8 @@ def test_states_are_one_word() -> None:
         (snapshot_of(), "failed"),
     ]:
         assert models_view.state_of(snapshot.models["m"]) == state
+    on_demand = ModelView(config=model(), because="it is not loaded", loadable=True)
+    assert models_view.state_of(on_demand) == "unloaded", "it comes when it is asked for"
 
 
 def test_what_is_unknown_is_left_out() -> None:

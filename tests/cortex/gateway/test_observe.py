@@ -3,7 +3,10 @@
 import msgspec
 
 from helexa.cortex.gateway.metering import Outcome
-from helexa.cortex.gateway.observe import LINES_PER_SECOND, LoadGauges, RequestObserver
+from helexa.cortex.gateway.observe import LINES_PER_SECOND, LoadGauges, RequestObserver, RouteCounts
+from helexa.cortex.orchestrator.requests import RoutingDecision
+from helexa.cortex.orchestrator.routing_memory import RoutingMemory
+from helexa.cortex.orchestrator.scheduler import route
 from helexa.cortex.orchestrator.snapshot import Replica
 from helexa.protocol.errors import ErrorCode
 from helexa.protocol.ids import ModelId, NeuronId
@@ -11,6 +14,7 @@ from helexa.protocol.inference import Trailer, Usage
 from helexa.util.metrics import PrometheusMetrics
 from tests.cortex.gateway.test_metering import RECORD
 from tests.fakes.fleet import CHAT
+from tests.fakes.routing import idle, replica, request, snapshot
 
 
 class Lines:
@@ -99,6 +103,17 @@ def test_what_is_worked_on_is_told_by_model_and_falls_back_to_0() -> None:
     assert "helexa_streams_open 1.0" in text
     gauges.update({}, held=0, queued=0, streams=0)
     assert 'helexa_requests_inflight{model="m"} 0.0' in metrics.render().decode()
+
+
+def test_reasons_of_routes_are_counted_by_model() -> None:
+    metrics, memory = PrometheusMetrics(), RoutingMemory()
+    RouteCounts(metrics, memory)
+    decision = route(request(), snapshot(replica("a")), idle)
+    assert isinstance(decision, RoutingDecision)
+    memory.ended(request(), decision, None)
+    for _ in range(2):
+        text = metrics.render().decode()
+        assert 'helexa_route_decisions_total{model="m",reason="only"} 1.0' in text
 
 
 def test_models_that_callers_invent_get_no_series() -> None:

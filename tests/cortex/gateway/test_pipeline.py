@@ -9,6 +9,7 @@ import pytest
 
 from helexa.cortex.gateway.auth import StaticKeys
 from helexa.cortex.gateway.metering import Outcome
+from helexa.cortex.orchestrator.circuit import TROUBLE_S
 from helexa.cortex.orchestrator.events import ModelWanted, RequestOutcome
 from helexa.protocol.ids import ModelId
 from helexa.protocol.inference import Usage
@@ -118,16 +119,34 @@ def test_without_a_neuron_the_caller_is_told_to_come_back() -> None:
     assert len(world.job().body) > 0
 
 
+def test_a_stream_that_waits_for_its_model_says_how_far_the_load_is() -> None:
+    """The wait costs no more than the load: the new snapshot alone sends the request."""
+    world = World("n1")
+    loading = snapshot_of(loading=True)
+    view = replace(loading.models["m"], progress=0.5, ready_at_s=world.pipeline.now() + 10.0)
+    world.snapshot = replace(loading, models={"m": view})
+    _, caller = world.ask(stream=True)
+    world.later(world.settings.commit_after_s + 0.1)
+    assert b": m is loading: 50 %, about 8 s left" in caller.body
+    assert world.pipeline.waiting() == {"m": 1}
+    world.publish(snapshot_of("n1"))
+    assert world.pipeline.waiting() == {}
+    assert world.pipeline.inflight.by_model() == {"m": 1}
+
+
 def test_a_request_for_a_loading_model_waits_and_is_served_when_it_is_there() -> None:
     world = World("n1")
     world.snapshot = snapshot_of(loading=True)
     _, caller = world.ask(stream=True)
     assert world.reports == [ModelWanted("m", cause="req-1")]
-    assert (world.pipeline.waiting.held, caller.text) == (1, "")
+    assert (world.pipeline.room.held, caller.text) == (1, "")
     world.later(2.5)
-    assert (caller.status, caller.body) == (200, b": keep-alive\n\n")
+    assert (caller.status, caller.body) == (
+        200,
+        b": m is loading: no neuron is connected\n\n",
+    )
     world.publish(snapshot_of("n1"))
-    assert world.pipeline.waiting.held == 0
+    assert world.pipeline.room.held == 0
     world.job().begin()
     world.job().say(CHUNK + DONE)
     world.job().end()
@@ -154,7 +173,7 @@ def test_a_wait_for_a_model_is_bounded_in_time_and_in_number() -> None:
     world.later(world.settings.hold_for_load_s)
     assert {caller.error["code"] for caller in callers[:-1]} == {"model_loading"}
     assert all("retry-after: " in caller.text for caller in callers)
-    assert (world.pipeline.waiting.held, len(world.pipeline)) == (0, 0)
+    assert (world.pipeline.room.held, len(world.pipeline)) == (0, 0)
 
 
 def test_a_caller_that_leaves_while_it_waits_gives_its_place_back() -> None:
@@ -163,7 +182,7 @@ def test_a_caller_that_leaves_while_it_waits_gives_its_place_back() -> None:
     world.snapshot = snapshot_of(loading=True)
     exchange, _ = world.ask()
     exchange.leave()
-    assert (world.pipeline.waiting.held, len(world.pipeline)) == (0, 0)
+    assert (world.pipeline.room.held, len(world.pipeline)) == (0, 0)
     world.publish(snapshot_of("n1"))
     assert world.neurons["n1"].jobs == []
     assert world.records[0].outcome is Outcome.CANCELLED
@@ -227,15 +246,33 @@ def test_a_connection_that_is_gone_when_it_is_needed_is_passed_over() -> None:
     assert world.pipeline.inflight.total == 0
 
 
-def test_a_replica_that_heals_is_reported_once() -> None:
+def outcomes_of(world: World) -> list[bool]:
+    return [report.ok for report in world.reports if isinstance(report, RequestOutcome)]
+
+
+def test_successes_are_told_of_a_replica_that_failed_until_they_no_longer_matter() -> None:
+    world = World("n1")
+    for wait_s in (0.0, 1.0, TROUBLE_S, 0.0):
+        world.now_s += wait_s
+        world.ask()
+        if not world.reports:
+            world.job().give_up("engine_garbage")
+        else:
+            world.job().answer(ANSWER)
+    assert outcomes_of(world) == [False, True, True]
+
+
+def test_the_success_of_a_probe_is_told() -> None:
     world = World("n1")
     world.ask()
-    world.job().give_up("engine_garbage")
-    for _ in range(3):
-        world.ask()
-        world.job().answer(ANSWER)
-    outcomes = [report.ok for report in world.reports if isinstance(report, RequestOutcome)]
-    assert outcomes == [False, True]
+    world.job().answer(ANSWER)
+    assert outcomes_of(world) == []
+    (view,) = world.snapshot.models.values()
+    probed = replace(view, replicas=tuple(replace(r, probing=True) for r in view.replicas))
+    world.snapshot = replace(world.snapshot, models={"m": probed}, memo={})
+    world.ask()
+    world.job().answer(ANSWER)
+    assert outcomes_of(world) == [True]
 
 
 def test_a_crash_before_the_first_byte_is_left_to_the_neuron_s_own_report() -> None:

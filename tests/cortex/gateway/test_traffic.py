@@ -165,7 +165,7 @@ class Traffic(RuleBasedStateMachine):
         pipeline = self.world.pipeline
         assert len(pipeline) == len(self.waiting_callers())
         assert len(self.world.records) + len(pipeline) == len(self.calls)
-        assert pipeline.inflight.total + pipeline.waiting.queued == len(pipeline)
+        assert pipeline.inflight.total + pipeline.room.queued == len(pipeline)
         assert pipeline.inflight.total == len(self.jobs())
 
     @invariant()
@@ -173,7 +173,7 @@ class Traffic(RuleBasedStateMachine):
         for neuron in self.world.neurons.values():
             on_it = sum(job.neuron is neuron for job in self.jobs())
             assert on_it <= SEATS + 2
-        assert self.world.pipeline.waiting.queued <= 6 + len(NAMES) * (SEATS + 2)
+        assert self.world.pipeline.room.queued <= 6 + len(NAMES) * (SEATS + 2)
 
     @invariant()
     def streams_say_the_right_words_and_none_looks_whole_that_is_not(self) -> None:
@@ -194,7 +194,7 @@ class Traffic(RuleBasedStateMachine):
         assert not self.waiting_callers()
         pipeline = self.world.pipeline
         assert pipeline.failover.kept.left == self.world.settings.resume_bytes_max
-        assert (pipeline.waiting.queued, pipeline.waiting.held) == (0, 0)
+        assert (pipeline.room.queued, pipeline.room.held) == (0, 0)
 
 
 Traffic.TestCase.settings = settings(max_examples=50, stateful_step_count=50, deadline=None)

@@ -51,9 +51,9 @@ def test_a_request_waits_in_the_gateway_until_another_one_ends() -> None:
     world = crowded()
     caller = ask(world, "a")
     assert len(jobs(world)) == ROOM == CHAT.seats + 2
-    assert world.pipeline.waiting.queued == 1
+    assert world.pipeline.room.queued == 1
     finish(world)
-    assert (len(jobs(world)), world.pipeline.waiting.queued) == (ROOM + 1, 0)
+    assert (len(jobs(world)), world.pipeline.room.queued) == (ROOM + 1, 0)
     finish(world, ROOM)
     assert caller.body == ANSWER
 
@@ -80,7 +80,7 @@ def test_who_comes_while_others_wait_does_not_overtake_them() -> None:
     world.snapshot = snapshot_of("n1", "n2")
     world.neurons |= World("n2").neurons
     second = ask(world, "a")
-    assert world.pipeline.waiting.queued == 2
+    assert world.pipeline.room.queued == 2
     world.publish(world.snapshot)
     assert [len(neuron.jobs) for neuron in world.neurons.values()] == [ROOM, 2]
     for index, caller in enumerate((first, second)):
@@ -112,7 +112,7 @@ def test_a_wait_for_a_seat_is_bounded() -> None:
     assert (plain.status, plain.error["code"]) == (429, "rate_limit_exceeded")
     assert "no seat came free in 5 s" in plain.error["message"]
     assert (stream.error["code"], stream.cut_off) == ("rate_limit_exceeded", True)
-    assert world.pipeline.waiting.queued == 0
+    assert world.pipeline.room.queued == 0
 
 
 def test_a_caller_that_leaves_the_line_is_never_sent_to_a_neuron() -> None:
@@ -120,7 +120,7 @@ def test_a_caller_that_leaves_the_line_is_never_sent_to_a_neuron() -> None:
     world = crowded()
     exchange, _ = world.ask()
     exchange.leave()
-    assert world.pipeline.waiting.queued == 0
+    assert world.pipeline.room.queued == 0
     finish(world)
     assert len(jobs(world)) == ROOM
     assert [record.outcome for record in world.records] == [Outcome.CANCELLED, Outcome.OK]
@@ -130,7 +130,7 @@ def test_anonymous_callers_leave_the_last_seat_to_those_with_a_key() -> None:
     """Lesson 24."""
     world = crowded(taken=CHAT.seats - 1)
     nobody = ask(world)
-    assert world.pipeline.waiting.queued == 1
+    assert world.pipeline.room.queued == 1
     assert ask(world, "a").text == ""
     assert jobs(world)[-1] == "a"
     for index in range(2):
@@ -180,20 +180,20 @@ def test_held_requests_are_sent_away_when_the_server_stops() -> None:
     _, held = world.ask()
     world.pipeline.drain()
     assert (held.status, held.error["code"]) == (503, "shutting_down")
-    assert (world.pipeline.waiting.held, len(world.pipeline)) == (0, 0)
+    assert (world.pipeline.room.held, len(world.pipeline)) == (0, 0)
 
 
 def test_a_model_that_goes_away_turns_the_line_into_held_requests() -> None:
     world = crowded()
     caller = ask(world, "a")
     world.publish(snapshot_of(loading=True))
-    assert (world.pipeline.waiting.queued, world.pipeline.waiting.held) == (0, 1)
+    assert (world.pipeline.room.queued, world.pipeline.room.held) == (0, 1)
     world.neurons |= World("n2").neurons
     world.publish(snapshot_of("n2"))
     world.job("n2").answer(ANSWER)
     assert caller.body == ANSWER
     world.publish(snapshot_of())
-    assert world.pipeline.waiting.held == 0
+    assert world.pipeline.room.held == 0
 
 
 def test_a_model_that_can_no_longer_be_had_ends_the_line_with_the_reason() -> None:
@@ -201,7 +201,7 @@ def test_a_model_that_can_no_longer_be_had_ends_the_line_with_the_reason() -> No
     caller = ask(world, "a")
     world.publish(snapshot_of())
     assert (caller.status, caller.error["code"]) == (503, "service_unavailable")
-    assert world.pipeline.waiting.queued == 0
+    assert world.pipeline.room.queued == 0
 
 
 def test_held_requests_that_find_no_seat_stand_in_line() -> None:
@@ -210,7 +210,7 @@ def test_held_requests_that_find_no_seat_stand_in_line() -> None:
     world.snapshot = snapshot_of(loading=True)
     callers = [world.ask()[1] for _ in range(8)]
     world.publish(snapshot_of("n1"))
-    assert (world.pipeline.waiting.held, world.pipeline.waiting.queued) == (0, 2)
+    assert (world.pipeline.room.held, world.pipeline.room.queued) == (0, 2)
     for index in range(8):
         finish(world, index)
     assert all(caller.body == ANSWER for caller in callers)
@@ -233,7 +233,7 @@ def test_a_ticket_for_which_the_free_seat_is_of_no_use_holds_up_nobody() -> None
     world.carry()
     other = ask(world, "a")
     world.later(0.3)
-    assert world.pipeline.waiting.queued == 1
+    assert world.pipeline.room.queued == 1
     assert len(world.neurons["n1"].jobs) == ROOM + 1
     finish(world, ROOM, "n1")
     assert other.body == ANSWER

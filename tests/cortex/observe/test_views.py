@@ -29,7 +29,8 @@ def test_a_served_model_shows_where_it_runs() -> None:
     assert (shown["id"], shown["aliases"], shown["state"]) == ("m", ["mm"], "loaded")
     assert shown["replicas"] == [
         {
-            "neuron": "n1", "healthy": True, "seats": 4, "active_requests": 0, "memory_bytes": GIB,
+            "neuron": "n1", "healthy": True, "cordoned": False, "circuit": "closed", "seats": 4,
+            "active_requests": 0, "memory_bytes": GIB, "tokens_per_second": None,
         }
     ]  # fmt: skip
 
@@ -54,6 +55,7 @@ def test_a_failed_model_tells_when_it_is_tried_again() -> None:
     failed = status(model("m"), ModelState.FAILED, failures=1, because="exit 1")
     state.apply([ModelReported(N1, 1, failed)], 10.0)
     (shown,) = views.models(state.snapshot(10.0))
+    assert (shown["wanted"], shown["pinned"], shown["ready_in_s"]) == (1, False, None)
     assert (shown["state"], shown["next_attempt_in_s"]) == ("failed", 2.0)
     assert "exit 1" in shown["because"]
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from helexa.cortex.orchestrator.filters import FILTERS, refuse_unsupported, supports
-from helexa.cortex.orchestrator.requests import Candidate, RoutingRequest
+from helexa.cortex.orchestrator.requests import Candidate, RoutingRequest, candidate_of
 from helexa.cortex.orchestrator.snapshot import ModelView, Replica
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.model import ModelCapability
@@ -18,7 +18,7 @@ def candidate(
     capability: ModelCapability = CHAT, in_flight: int = 0, **fields: object
 ) -> Candidate:
     replica = Replica(ModelId("m"), NeuronId("n1"), 1, capability, **fields)  # type: ignore[arg-type]
-    return Candidate(replica, in_flight, capability.seats)
+    return candidate_of(replica, in_flight)
 
 
 def request(**fields: object) -> RoutingRequest:
@@ -32,7 +32,7 @@ def request(**fields: object) -> RoutingRequest:
 
 def test_lasting_reasons_come_before_passing_ones() -> None:
     assert [each.name for each in FILTERS] == [
-        "capability", "context", "untried", "health", "seats",
+        "capability", "context", "untried", "cordon", "health", "circuit", "seats",
     ]  # fmt: skip
 
 
@@ -43,8 +43,10 @@ def test_lasting_reasons_come_before_passing_ones() -> None:
         ("capability", request(tools=True), candidate(msgspec.structs.replace(CHAT, tools=False))),
         ("context", request(prompt_tokens_min=5000), candidate()),
         ("untried", request(excluded=(candidate().replica,)), candidate()),
+        ("cordon", request(), candidate(cordoned=True)),
         ("health", request(), candidate(healthy=False)),
         ("health", request(), candidate(suspect=True)),
+        ("circuit", request(), candidate(in_flight=1, probing=True)),
         ("seats", request(), candidate(in_flight=1000)),
     ],
 )
@@ -61,7 +63,7 @@ def test_each_filter_removes_its_case_and_says_why(
 
 def test_a_neuron_that_came_back_as_a_new_process_was_not_tried() -> None:
     asked = request(excluded=(candidate().replica,))
-    again = Candidate(Replica(ModelId("m"), NeuronId("n1"), 2, CHAT), 0, 4)
+    again = candidate_of(Replica(ModelId("m"), NeuronId("n1"), 2, CHAT), 0)
     assert BY_NAME["untried"].keep(asked, [again]) == [again]
 
 

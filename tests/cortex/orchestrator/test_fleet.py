@@ -2,6 +2,7 @@
 
 import msgspec
 
+from helexa.cortex.orchestrator.circuit import OPEN_S, CircuitState
 from helexa.cortex.orchestrator.commands import (
     AcceptNeuron,
     CloseConnection,
@@ -29,8 +30,10 @@ from helexa.cortex.orchestrator.events import (
 from helexa.cortex.orchestrator.fleet import FleetState
 from helexa.cortex.orchestrator.liveness import CLOSE_LOST, CLOSE_REPLACED, NeuronState
 from helexa.cortex.orchestrator.neurons import ABSENT_MAX, MODELS_PER_NEURON_MAX
-from helexa.cortex.orchestrator.policy import DEMAND_S, SHUNNED_S, FleetPolicy
 from helexa.cortex.orchestrator.provisioner import reconcile
+from helexa.cortex.orchestrator.rules import ModelRules
+from helexa.cortex.orchestrator.sizing import DEMAND_S
+from helexa.cortex.orchestrator.snapshot import Replica
 from helexa.protocol.control import LoadModel, ProvisioningResponse, UpsertModelConfig
 from helexa.protocol.ids import CommandId, ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
@@ -38,6 +41,7 @@ from helexa.protocol.neuron import NeuronHealth, NeuronLoad
 from tests.fakes.fleet import CHAT, fleet, joined, model, register, status
 
 N1, M = NeuronId("n1"), ModelId("m")
+ON_DEMAND = ModelRules(min_replicas=0)
 
 
 def acts(state: FleetState, event: Event, now: float) -> list[Command]:
@@ -196,22 +200,40 @@ def test_a_neurons_problems_do_not_take_its_running_models_out() -> None:
     assert snapshot.models["m"].replicas[0].healthy
 
 
-def test_failed_requests_shun_a_replica_for_a_while() -> None:
-    """R2.40: a neuron whose requests fail gets no new ones."""
+def test_failed_requests_open_a_replicas_circuit_for_a_while() -> None:
+    """R2.40: a neuron whose requests fail gets no new ones, then one at a time."""
     state = fleet()
     state.apply([joined(1, register("n1", status(model())))], 0.0)
+    state.apply([joined(2, register("n2", status(model())))], 0.0)
+
+    def replica(now: float) -> Replica:
+        return state.snapshot(now).models["m"].replicas[0]
+
     failed = RequestOutcome(N1, M, ok=False, latency_ms=1.0)
     state.apply([failed, failed], 1.0)
-    assert state.snapshot(1.0).models["m"].replicas[0].healthy
-    state.apply([failed], 1.0)
-    assert not state.snapshot(1.0).models["m"].replicas[0].healthy
-    after = 1.0 + SHUNNED_S
-    state.apply([NeuronHeard(N1, 1, after), Tick()], after)
-    assert state.snapshot(after).models["m"].replicas[0].healthy
+    assert replica(1.0).healthy
+    remarks = [c for c in state.apply([failed], 1.0) if isinstance(c, Remark)]
+    assert [(r.event, r.because) for r in remarks] == [
+        ("circuit_open", "100% of its requests failed of late")
+    ]
+    assert not replica(1.0).healthy
+    after = 1.0 + OPEN_S
+    state.apply([NeuronHeard(N1, 1, after), NeuronHeard(NeuronId("n2"), 2, after), Tick()], after)
+    assert (replica(after).healthy, replica(after).probing) == (True, True)
     state.apply([failed], after)
-    assert not state.snapshot(after).models["m"].replicas[0].healthy, "on probation"
-    state.apply([RequestOutcome(N1, M, ok=True, latency_ms=1.0)], after)
-    assert state.snapshot(after).models["m"].replicas[0].healthy
+    assert not replica(after).healthy, "the probe failed"
+    later = after + 2 * OPEN_S
+    state.apply([NeuronHeard(N1, 1, later), NeuronHeard(NeuronId("n2"), 2, later), Tick()], later)
+    state.apply([RequestOutcome(N1, M, ok=True, latency_ms=1.0)], later)
+    assert (replica(later).healthy, replica(later).probing) == (True, False)
+
+
+def test_a_model_whose_only_replica_fails_is_tried_still() -> None:
+    state = fleet()
+    state.apply([joined(1, register("n1", status(model())))], 0.0)
+    state.apply([RequestOutcome(N1, M, ok=False, latency_ms=1.0, count=5)], 1.0)
+    replica = state.snapshot(1.0).models["m"].replicas[0]
+    assert (replica.healthy, replica.circuit) == (True, CircuitState.OPEN)
 
 
 def test_a_snapshot_is_the_very_same_while_nothing_changes() -> None:
@@ -323,13 +345,13 @@ def test_new_hardware_or_engines_lift_refusals() -> None:
 
 
 def test_without_preload_a_model_is_loaded_when_it_is_asked_for() -> None:
-    state = fleet(model(), policy=FleetPolicy(preload=False))
+    state = fleet(model(), rules=ON_DEMAND)
     state.apply([joined(1, register("n1"))], 0.0)
     assert decide(state, 0.0) == []
     assert state.snapshot(0.0).models["m"].loadable
     state.apply([ModelWanted(M, "request-1")], 1.0)
     (upsert,) = decide(state, 1.0)
-    assert upsert.cause == "config"
+    assert upsert.cause == "request-1"
 
 
 def test_a_model_that_only_a_neuron_knows_is_loaded_on_demand() -> None:
@@ -343,12 +365,12 @@ def test_a_model_that_only_a_neuron_knows_is_loaded_on_demand() -> None:
 
 
 def test_a_demand_that_nothing_comes_of_is_given_up() -> None:
-    state = fleet(model(), policy=FleetPolicy(preload=False))
+    state = fleet(model(), rules=ON_DEMAND)
     state.snapshot(0.0)
     state.apply([ModelWanted(M, "request-1")], 0.0)
-    assert M in state.snapshot(0.0).desired
+    assert state.snapshot(0.0).desired[M].replicas == 1
     state.apply([Tick()], DEMAND_S)
-    assert M not in state.snapshot(DEMAND_S).desired
+    assert state.snapshot(DEMAND_S).desired[M].replicas == 0
 
 
 def test_models_nobody_knows_cannot_be_wanted() -> None:
@@ -359,10 +381,11 @@ def test_models_nobody_knows_cannot_be_wanted() -> None:
 
 def test_desired_models_are_replaced_whole() -> None:
     state = fleet(model("a"))
-    state.apply([DesiredChanged(models=(model("b"),), replicas_min={ModelId("b"): 2})], 1.0)
+    rules = {ModelId("b"): ModelRules(min_replicas=2, max_replicas=2)}
+    state.apply([DesiredChanged(models=(model("b"),), rules=rules)], 1.0)
     desired = state.snapshot(1.0).desired
     assert set(desired) == {"b"}
-    assert desired[ModelId("b")].replicas_min == 2
+    assert desired[ModelId("b")].replicas == 2
 
 
 def test_models_and_neurons_made_up_one_after_another_do_not_pile_up() -> None:
@@ -377,4 +400,7 @@ def test_models_and_neurons_made_up_one_after_another_do_not_pile_up() -> None:
     for number in range(2, ABSENT_MAX + 10):
         name = f"x{number}"
         state.apply([joined(number, register(name)), NeuronGone(NeuronId(name), number, "")], 2.0)
-    assert len(state.snapshot(2.0).neurons) <= ABSENT_MAX + 2
+    neurons = state.snapshot(2.0).neurons
+    assert len(neurons) == ABSENT_MAX + 1
+    assert "n1" in neurons, "those that are present stay"
+    assert "x2" not in neurons, "those that left first are forgotten first"

@@ -1,11 +1,12 @@
 """One model on one neuron, step by step."""
 
+from helexa.cortex.orchestrator.circuit import CLOSED, OPEN_S, CircuitState
 from helexa.cortex.orchestrator.instances import (
     answered,
     expired,
     issued,
     reported,
-    request_ended,
+    requests_ended,
     undelivered,
 )
 from helexa.cortex.orchestrator.policy import ACCEPTED_S, OWN_RETRY_MARGIN_S, FleetPolicy
@@ -102,19 +103,13 @@ def test_a_capability_is_kept_only_for_the_same_config() -> None:
     assert reported(known, other, 1.0, POLICY).status.capability is None  # type: ignore[union-attr]
 
 
-def test_one_success_clears_failed_requests() -> None:
-    instance = Instance()
-    for _ in range(2):
-        instance = request_ended(instance, ok=False, now=0.0)
-    instance = request_ended(instance, ok=True, now=0.0)
-    for _ in range(2):
-        instance = request_ended(instance, ok=False, now=0.0)
-    assert instance.shunned_until_s == 0.0
-    assert request_ended(instance, ok=False, now=0.0).shunned_until_s > 0.0
+def test_ends_of_requests_move_the_circuit_and_so_does_time() -> None:
+    instance = requests_ended(Instance(), ok=False, count=3, now=0.0)
+    assert instance.circuit.state is CircuitState.OPEN
+    assert expired(instance, OPEN_S).circuit.state is CircuitState.HALF_OPEN
 
 
 def test_a_reloaded_model_starts_with_a_clean_slate() -> None:
     instance = reported(Instance(), status(model(), ModelState.LOADING), 0.0, POLICY)
-    for _ in range(3):
-        instance = request_ended(instance, ok=False, now=0.0)
-    assert reported(instance, status(model()), 1.0, POLICY).shunned_until_s == 0.0
+    instance = requests_ended(instance, ok=False, count=3, now=0.0)
+    assert reported(instance, status(model()), 1.0, POLICY).circuit is CLOSED

@@ -3,11 +3,9 @@
 from helexa.cortex.orchestrator.events import NeuronRestored
 from helexa.cortex.orchestrator.liveness import NeuronState
 from helexa.cortex.orchestrator.neurons import (
-    ABSENT_MAX,
     ANSWERS_MAX,
     MODELS_PER_NEURON_MAX,
     Neuron,
-    surplus_of,
 )
 from helexa.cortex.orchestrator.snapshot import Instance
 from helexa.protocol.control import ProvisioningResponse
@@ -73,14 +71,3 @@ def test_a_neuron_keeps_no_more_models_than_there_can_be() -> None:
         neuron.put(ModelId(f"m{number}"), Instance())
     assert not neuron.has_room_for(M)
     assert neuron.has_room_for(ModelId("m7")), "it is there already"
-
-
-def test_of_neurons_that_are_gone_the_first_are_forgotten_first() -> None:
-    """P6: a name made up for each connection would be kept for ten minutes each."""
-    neurons = {}
-    for number in range(ABSENT_MAX + 5):
-        neuron = Neuron.registered(number, register(f"n{number}"), float(number))
-        neuron.state = NeuronState.CONNECTED if number < 3 else NeuronState.GONE
-        neurons[neuron.descriptor.id] = neuron
-    assert surplus_of(neurons) == ["n3", "n4"], "n0 to n2 are present"
-    assert surplus_of({}) == []

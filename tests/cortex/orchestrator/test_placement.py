@@ -1,56 +1,31 @@
 """Which neuron can hold a model, and what is said when none can."""
 
-from types import MappingProxyType
+from dataclasses import replace
 
+from helexa.cortex.orchestrator.board import Board, booked_bytes, gibibytes
 from helexa.cortex.orchestrator.liveness import NeuronState
-from helexa.cortex.orchestrator.placement import (
-    Placement,
-    booked_bytes,
-    gibibytes,
-    needs_of_models,
-    place,
+from helexa.cortex.orchestrator.placement import Placement, minutes, place
+from helexa.cortex.orchestrator.rules import ModelRules, Priority
+from helexa.cortex.orchestrator.snapshot import (
+    DesiredModel,
+    Instance,
+    NeuronView,
+    Outlook,
+    Pending,
 )
-from helexa.cortex.orchestrator.snapshot import Instance, NeuronView, Pending
 from helexa.protocol.control import LoadModel, UpsertModelConfig
-from helexa.protocol.ids import CommandId, ModelId, NeuronId
+from helexa.protocol.ids import CommandId, ModelId
 from helexa.protocol.lifecycle import ModelState
-from helexa.protocol.model import ModelCapability, ModelStatus
-from helexa.protocol.neuron import NeuronDescriptor, NeuronHealth, NeuronLoad
-from tests.fakes.fleet import GIB, capabilities, model
+from tests.fakes.fleet import GIB, model
+from tests.fakes.views import board, desired, instance, neuron, placed_by
 
 M = ModelId("m")
 
 
-def neuron(
-    name: str,
-    budget_bytes: int = 8 * GIB,
-    engines: tuple[str, ...] = ("echo",),
-    state: NeuronState = NeuronState.CONNECTED,
-    **instances: Instance,
-) -> NeuronView:
-    return NeuronView(
-        NeuronDescriptor(id=NeuronId(name), epoch=1),
-        capabilities(budget_bytes, engines),
-        NeuronHealth(),
-        NeuronLoad(),
-        connected=True,
-        suspect=False,
-        last_heard_s=0.0,
-        state=state,
-        instances=MappingProxyType({ModelId(k): v for k, v in instances.items()}),
-    )
-
-
-def instance(state: ModelState, need_bytes: int | None, **fields: object) -> Instance:
-    capability = ModelCapability(memory_bytes=need_bytes)
-    status = ModelStatus(model_id=M, state=state, config_digest="", capability=capability)
-    return Instance(status=status, **fields)  # type: ignore[arg-type]
-
-
 def placed(*neurons: NeuronView, now: float = 0.0, **config: object) -> Placement:
-    needs = needs_of_models(neurons)
-    booked = {n.descriptor.id: booked_bytes(n, needs) for n in neurons}
-    return place(model("m", **config), neurons, booked, needs, now)  # type: ignore[arg-type]
+    wanted = model("m", **config)  # type: ignore[arg-type]
+    board = Board(neurons, {}, Outlook(), now)
+    return place(DesiredModel(wanted, wanted.digest()), board, ever=False)
 
 
 def test_the_neuron_with_most_free_memory_gets_the_model() -> None:
@@ -64,7 +39,9 @@ def test_a_neuron_that_has_the_config_already_comes_first() -> None:
 
 def test_equal_neurons_share_the_models_out() -> None:
     pair = (neuron("a"), neuron("b"))
-    chosen = {place(model(f"model-{i}"), pair, {}, {}, 0.0).neuron_id for i in range(20)}
+    board = Board(pair, {}, Outlook(), 0.0)
+    wanted = [model(f"model-{i}") for i in range(20)]
+    chosen = {place(DesiredModel(w, w.digest()), board, ever=False).neuron_id for w in wanted}
     assert chosen == {"a", "b"}
 
 
@@ -132,3 +109,87 @@ def test_many_neurons_are_told_in_one_bounded_line() -> None:
 def test_sizes_are_told_for_people() -> None:
     assert gibibytes(int(21.4 * GIB)) == "21.4 GiB"
     assert gibibytes(50 * 2**20) == "50 MiB"
+
+
+# ── rules and room ────────────────────────────────────────────────────────────────────────────
+
+ON_DEMAND = ModelRules(min_replicas=0)
+LOADED = ModelState.LOADED
+
+
+def measured(need_gib: float) -> Instance:
+    """Return an instance of `m` that is not loaded and whose need is known."""
+    return instance(ModelState.UNLOADED, int(need_gib * GIB))
+
+
+def test_the_reason_has_the_numbers_and_what_would_help() -> None:
+    """R2.15: "needs 21.4 GiB; best free 15.1 GiB on n2; would fit if m3, idle 14 min, left"."""
+    n1 = neuron("n1", 24 * GIB, m=measured(21.4), m1=instance(LOADED, 20 * GIB))
+    n2 = neuron("n2", 24 * GIB, m3=instance(LOADED, int(8.9 * GIB)))
+    m3 = replace(desired("m3", ON_DEMAND))
+    b = board(n1, n2, models=(m3, desired("m1", ModelRules(pinned=True))), now=840.0)
+    outcome = place(desired("m"), b, ever=False)
+    assert outcome.neuron_id is None
+    assert outcome.because().startswith(
+        "no neuron can take it now (needs 21.4 GiB; best free 15.1 GiB on n2; "
+        "would fit if m3, idle 14 min, left): n1: "
+    )
+
+
+def test_room_without_anybody_leaving_comes_first() -> None:
+    """Lesson 34: fits free memory, then fits after permitted eviction, then most free."""
+    full = neuron("full", 16 * GIB, other=instance(LOADED, 12 * GIB), m=measured(6))
+    free = neuron("free", 6 * GIB)
+    asked = desired("m", ON_DEMAND, waiting_since_s=100.0)
+    b = board(full, free, models=(desired("other", ON_DEMAND), asked), now=100.0)
+    outcome = place(asked, b, ever=False)
+    assert (outcome.neuron_id, outcome.evicts) == ("free", ())
+    b = board(full, models=(desired("other", ON_DEMAND), asked), now=100.0)
+    outcome = place(asked, b, ever=False)
+    assert (outcome.neuron_id, outcome.evicts) == ("full", ("other",))
+
+
+def test_no_more_leave_than_must() -> None:
+    held = {
+        "small": instance(LOADED, 1 * GIB),
+        "large": instance(LOADED, 6 * GIB),
+    }
+    full = neuron("n1", 8 * GIB, m=measured(6), **held)
+    asked = desired("m", ON_DEMAND, waiting_since_s=100.0)
+    others = tuple(desired(name, ON_DEMAND) for name in held)
+    b = board(full, models=(*others, asked), now=100.0)
+    assert place(asked, b, ever=False).evicts == ("large",)
+
+
+def test_a_model_whose_needs_exceed_the_machine_helps_nobody_by_leaving() -> None:
+    full = neuron("n1", 8 * GIB, other=instance(LOADED, 2 * GIB), m=measured(20))
+    asked = desired("m", ON_DEMAND, waiting_since_s=0.0)
+    outcome = place(asked, board(full, models=(desired("other", ON_DEMAND),)), ever=True)
+    assert outcome.neuron_id is None
+    assert "would fit" not in outcome.because()
+
+
+def test_whether_a_request_may_wait_does_not_ask_what_is_in_use_just_now() -> None:
+    busy = instance(LOADED, 6 * GIB, since_s=99.0)
+    n1 = neuron("n1", 8 * GIB, other=busy, m=measured(6))
+    b = board(n1, models=(desired("other", ON_DEMAND),), now=100.0)
+    assert place(desired("m"), b, ever=False).neuron_id is None
+    assert place(desired("m"), b, ever=True).neuron_id == "n1"
+    high = desired("other", ModelRules(min_replicas=0, priority=Priority.HIGH))
+    assert place(desired("m"), board(n1, models=(high,), now=100.0), ever=True).neuron_id is None
+
+
+def test_spread_prefers_another_host_and_zone_but_does_not_insist() -> None:
+    have = instance(LOADED, GIB)
+    taken = neuron("n1", hostname="h1", labels={"zone": "a"}, m=have)
+    same_host = neuron("n2", 64 * GIB, hostname="h1", labels={"zone": "b"})
+    same_zone = neuron("n3", 64 * GIB, hostname="h3", labels={"zone": "a"})
+    apart = neuron("n4", 2 * GIB, hostname="h4", labels={"zone": "c"})
+    wanted = desired("m", placed_by(spread=True))
+    b = board(taken, same_host, same_zone, apart)
+    assert place(wanted, b, among=[same_host, same_zone, apart], ever=False).neuron_id == "n4"
+    assert place(wanted, b, among=[same_host], ever=False).neuron_id == "n2"
+
+
+def test_times_are_told_for_people() -> None:
+    assert (minutes(14 * 60.0), minutes(59.0)) == ("14 min", "59 s")

@@ -1,22 +1,30 @@
 """Reconciling as scripts, and as properties: it converges, falls silent, and never over-books."""
 
+from dataclasses import replace
 from types import MappingProxyType
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from helexa.cortex.orchestrator.commands import Provision
+from helexa.cortex.orchestrator.demand import DemandSample
 from helexa.cortex.orchestrator.events import (
+    CommandAnswered,
+    DemandSampled,
     DesiredChanged,
+    ModelPinned,
     ModelReported,
+    ModelWanted,
     NeuronBeat,
     NeuronGone,
     NeuronHeard,
     Tick,
 )
 from helexa.cortex.orchestrator.fleet import FleetState
-from helexa.cortex.orchestrator.policy import REPLACE_AFTER_S
-from helexa.cortex.orchestrator.provisioner import reconcile
-from helexa.protocol.control import LoadModel, UnloadModel, UpsertModelConfig
+from helexa.cortex.orchestrator.policy import REPLACE_AFTER_S, SURPLUS_S
+from helexa.cortex.orchestrator.provisioner import by_need, reconcile
+from helexa.cortex.orchestrator.rules import ModelRules, Priority, ProvisioningPolicy
+from helexa.protocol.control import LoadModel, ProvisioningResponse, UnloadModel, UpsertModelConfig
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.neuron import NeuronHealth, NeuronLoad
@@ -63,7 +71,10 @@ def test_aliases_alone_change_nothing_on_a_neuron() -> None:
 def test_several_replicas_go_to_several_neurons() -> None:
     """R2.31."""
     state = fleet()
-    state.apply([DesiredChanged(models=(model(),), replicas_min={M: 2})], 0.0)
+    state.apply(
+        [DesiredChanged(models=(model(),), rules={M: ModelRules(min_replicas=2, max_replicas=2)})],
+        0.0,
+    )
     state.apply([joined(1, register("n1")), joined(2, register("n2"))], 0.0)
     assert sorted(asked(state, 0.0)) == [
         ("n1", "UpsertModelConfig"), ("n2", "UpsertModelConfig"),
@@ -127,6 +138,22 @@ def test_only_what_this_cortex_put_there_is_taken_away() -> None:
     assert reconcile(state.snapshot(14.0), 14.0) == []
 
 
+def test_a_model_that_its_neuron_was_made_to_forget_is_given_its_config_again() -> None:
+    """Found by the simulated world: what was unwanted for a moment was asked to load for ever."""
+    state = fleet(model())
+    state.apply([joined(1, register("n1", status(model())))], 0.0)
+    state.apply([DesiredChanged(models=())], 1.0)
+    view = state.snapshot(1.0).neurons[N1].instances[M]
+    (unload,) = state.issue([Provision(N1, M, UnloadModel(model_id=M, forget=True))], 1.0)
+    assert view.known_digest
+    state.apply([DesiredChanged(models=(model(),))], 2.0)
+    answer = ProvisioningResponse(command_id=unload.command_id, model_id=M, accepted=True)
+    state.apply([CommandAnswered(N1, 1, answer)], 2.0)
+    state.apply([NeuronBeat(N1, 1, NeuronHealth(), NeuronLoad(), ())], 3.0)
+    state.apply([NeuronHeard(N1, 1, 30.0), Tick()], 30.0)
+    assert asked(state, 30.0) == [("n1", "UpsertModelConfig")]
+
+
 def test_a_model_that_is_going_down_is_not_loaded_before_it_is_down() -> None:
     state = fleet(model())
     state.apply([joined(1, register("n1", status(model(), ModelState.UNLOADING)))], 0.0)
@@ -141,6 +168,248 @@ def test_a_snapshot_is_not_changed_by_reconciling_it() -> None:
     snapshot = state.snapshot(0.0)
     assert isinstance(snapshot.neurons, MappingProxyType)
     assert reconcile(snapshot, 0.0) == reconcile(snapshot, 0.0)
+
+
+# ── making room ───────────────────────────────────────────────────────────────────────────────
+
+ON_DEMAND = ModelRules(min_replicas=0, keep_alive_s=600.0)
+A, B = ModelId("a"), ModelId("b")
+
+
+def swapping(seed: int = 1, **rules: ModelRules) -> FleetWorld:
+    """Return a world with one neuron on which only one of the models a and b fits."""
+    world = FleetWorld(seed)
+    asked = {"a": ON_DEMAND, "b": ON_DEMAND} | rules
+    world.want(model("a"), model("b"), rules=asked)
+    world.add(ModelNeuron("n1", budget_bytes=2 * GIB, needs=lambda _m: 2 * GIB))
+    world.run(5)
+    return world
+
+
+def ask(world: FleetWorld, model_id: str) -> float:
+    """Ask for a model as a held request does; return how long it took to come."""
+    world.happen(ModelWanted(ModelId(model_id), f"request for {model_id}"))
+    return world.run_until(lambda: bool(world.replicas(model_id)), 60)
+
+
+def test_an_idle_model_makes_room_for_one_that_is_asked_for_and_comes_back_when_asked() -> None:
+    """R2.39, R6.13: swaps work both ways."""
+    world = swapping()
+    ask(world, "a")
+    world.run(30)
+    ask(world, "b")
+    assert not world.replicas("a")
+    unload = next(p for p in world.provisions if isinstance(p.command, UnloadModel))
+    assert (unload.model_id, unload.cause) == (A, "makes room for b")
+    assert not unload.command.forget, "it may come back"
+    world.run(30)
+    ask(world, "a")
+    assert not world.replicas("b")
+
+
+def test_a_model_that_had_to_go_does_not_push_its_way_back() -> None:
+    """No ping-pong: loaded ahead is not asked for."""
+    preloaded = ModelRules()
+    world = swapping(a=preloaded, b=preloaded)
+    world.run(30)
+    (first,) = [name for name in "ab" if world.replicas(name)]
+    other = "b" if first == "a" else "a"
+    ask(world, other)
+    asked = len(world.provisions)
+    world.run(300)
+    assert world.replicas(other)
+    assert len(world.provisions) == asked
+
+
+def test_a_guaranteed_model_is_not_displaced_by_its_own_class() -> None:
+    world = swapping(a=ModelRules(min_replicas=1, guaranteed=True))
+    world.run_until(lambda: bool(world.replicas("a")), 30)
+    world.run(30)
+    world.happen(ModelWanted(B, "request"))
+    world.run(60)
+    assert world.replicas("a")
+    assert not world.replicas("b")
+    because = world.snapshot.models["b"].because
+    assert "needs 2.0 GiB; best free 0 MiB on n1" in because
+    assert "would fit if a, idle" in because
+    assert "left (it is kept by min_replicas 1)" in because
+
+
+def test_a_guaranteed_model_of_a_higher_class_takes_the_place_of_a_lower() -> None:
+    world = swapping()
+    ask(world, "a")
+    world.run(30)
+    high = ModelRules(min_replicas=1, guaranteed=True, priority=Priority.HIGH)
+    world.want(model("a"), model("b"), rules={"a": ON_DEMAND, "b": high})
+    world.run_until(lambda: bool(world.replicas("b")), 30)
+    world.happen(ModelWanted(A, "request"))
+    world.run(60)
+    assert world.replicas("b")
+
+
+def test_a_pinned_model_stays() -> None:
+    world = swapping()
+    ask(world, "a")
+    world.happen(ModelPinned(A, pinned=True))
+    world.run(30)
+    world.happen(ModelWanted(B, "request"))
+    world.run(60)
+    assert world.replicas("a")
+    assert "pinned" in world.snapshot.models["b"].because
+
+
+def test_a_model_in_use_has_its_turn_and_then_makes_room() -> None:
+    """Requests of the loaded model go first, together, for at most hold_max_s."""
+    world = swapping()
+    ask(world, "a")
+    world.run(5)
+    busy = DemandSampled((DemandSample(A, arrivals=1, finished=1, service_s=1.0, in_flight=2),))
+    world.happen(ModelWanted(B, "request"))
+    start = world.now
+    while not world.replicas("b"):
+        world.happen(busy)
+        world.run(1)
+        assert world.now - start < 60
+    assert world.now - start >= world.snapshot.outlook.policy.hold_max_s
+
+
+def test_who_may_displace_others_for_what_it_is_guaranteed_comes_before_them() -> None:
+    """Found by the simulated world: who was displaced took the room back at once, for ever."""
+    state = fleet()
+    rules = {ModelId("sure"): ModelRules(min_replicas=1, guaranteed=True)}
+    state.apply([DesiredChanged(models=(model("a"), model("sure")), rules=rules)], 0.0)
+    asked_for = DemandSample(A, arrivals=9, finished=9, service_s=1.0)
+    state.apply([joined(1, register("n1")), DemandSampled((asked_for,))], 1.0)
+    assert [m.config.id for m in by_need(state.snapshot(1.0))] == ["sure", "a"]
+    loaded = register("n2", status(model("sure")))
+    state.apply([joined(2, loaded)], 2.0)
+    assert [m.config.id for m in by_need(state.snapshot(2.0))] == ["a", "sure"]
+
+
+def test_the_room_that_is_made_goes_to_nobody_else() -> None:
+    """Two models leave for a large one; a small one that is asked for meanwhile waits."""
+    world = FleetWorld(7)
+    sizes = {"a": GIB, "b": GIB, "big": 2 * GIB, "small": GIB}
+    world.want(*(model(name) for name in sizes), rules=dict.fromkeys(sizes, ON_DEMAND))
+    world.add(ModelNeuron("n1", budget_bytes=2 * GIB, needs=lambda m: sizes[m]))
+    world.run(3)
+    ask(world, "a")
+    ask(world, "b")
+    world.run(30)
+    world.happen(ModelWanted(ModelId("big"), "request"))
+    world.happen(ModelWanted(ModelId("small"), "request"))
+    world.run_until(lambda: bool(world.replicas("big")), 40)
+
+
+def test_no_more_models_than_allowed_are_on_one_neuron() -> None:
+    """R6.6."""
+    world = FleetWorld(3)
+    names = ("a", "b", "c")
+    world.want(
+        *map(model, names),
+        rules=dict.fromkeys(names, ON_DEMAND),
+        policy=ProvisioningPolicy(models_per_neuron_max=2),
+    )
+    world.add(ModelNeuron("n1"))
+    world.run(3)
+    ask(world, "a")
+    ask(world, "b")
+    world.run(60)
+    ask(world, "c")
+    assert sorted(name for name in names if world.replicas(name)) in (["a", "c"], ["b", "c"])
+
+
+# ── how many ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_more_than_one_replica_bears_brings_another_and_less_takes_it_back() -> None:
+    """R6.13, R6.14, R6.15, R2.32."""
+    world = FleetWorld(5)
+    world.want(model("a"), rules={"a": ModelRules(max_replicas=3)})
+    for name in ("n1", "n2"):
+        world.add(ModelNeuron(name))
+    world.run_until(lambda: bool(world.replicas("a")), 30)
+    rush = DemandSampled((DemandSample(A, arrivals=3, finished=3, service_s=6.0, in_flight=6),))
+    for _ in range(90):
+        world.happen(rush)
+        world.run(1)
+    assert len(world.replicas("a")) == 2, "the third fits nowhere"
+    for _ in range(1200):
+        world.happen(DemandSampled(()))
+        world.run(1)
+    assert len(world.replicas("a")) == 1
+    loads = sum(len(n.loads_started) for n in world.neurons.values())
+    assert loads == 2, "up once and down once"
+
+
+def test_what_was_asked_for_most_is_loaded_first() -> None:
+    """R2.30: hot models first, then weight."""
+    state = fleet()
+    state.apply([
+        DemandSampled((DemandSample(A, arrivals=5), DemandSample(B, arrivals=500))),
+        DesiredChanged(models=(model("a"), model("b"), model("c"), model("d")), rules={
+            ModelId("d"): ModelRules(weight=2.0),
+        }),
+    ], 1.0)  # fmt: skip
+    assert [m.config.id for m in by_need(state.snapshot(1.0))] == ["b", "a", "d", "c"]
+
+
+def test_a_replica_too_many_leaves_a_cordoned_neuron_first_and_then_the_least_used() -> None:
+    state = fleet()
+    rules = {M: ModelRules(max_replicas=3)}
+    state.apply([DesiredChanged(models=(model(),), rules=rules)], 0.0)
+    state.apply([
+        joined(1, register("n1", status(model()))),
+        joined(2, register("n2", status(model(), active_requests=5))),
+        joined(3, register("n3", status(model(), active_requests=1))),
+    ], 0.0)  # fmt: skip
+    assert asked(state, 0.0) == []
+    snapshot = state.snapshot(SURPLUS_S)
+    assert [(p.neuron_id, type(p.command)) for p in reconcile(snapshot, SURPLUS_S)] == [
+        ("n1", UnloadModel), ("n3", UnloadModel),
+    ]  # fmt: skip
+    view = replace(snapshot.neurons[N2], cordoned=True)
+    marked = replace(snapshot, neurons=dict(snapshot.neurons) | {N2: view})
+    assert [p.neuron_id for p in reconcile(marked, SURPLUS_S)] == ["n2", "n1"]
+
+
+def test_nothing_is_placed_on_a_cordoned_neuron() -> None:
+    state = fleet(model())
+    state.apply([joined(1, register("n1"))], 0.0)
+    snapshot = state.snapshot(0.0)
+    view = replace(snapshot.neurons[N1], cordoned=True)
+    assert reconcile(replace(snapshot, neurons={N1: view}), 0.0) == []
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    seed=st.integers(0, 1000),
+    budgets=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    needs=st.lists(st.integers(1, 3), min_size=2, max_size=5),
+    pinned=st.integers(0, 4),
+    calls=st.lists(st.tuples(st.integers(0, 4), st.floats(0.5, 30.0)), max_size=12),
+)
+def test_swapping_never_over_commits_and_never_evicts_what_is_pinned_or_higher(
+    seed: int, budgets: list[int], needs: list[int], pinned: int, calls: list[tuple[int, float]]
+) -> None:
+    """The world checks memory at every step."""
+    world = FleetWorld(seed)
+    sizes = {f"m{i}": need * GIB for i, need in enumerate(needs)}
+    rules = {
+        name: replace(ON_DEMAND, priority=Priority(n % 3), pinned=n == pinned)
+        for n, name in enumerate(sizes)
+    }
+    world.want(*(model(name) for name in sizes), rules=rules)
+    for number, budget in enumerate(budgets):
+        world.add(ModelNeuron(f"n{number}", budget_bytes=budget * GIB, needs=lambda m: sizes[m]))
+    for number, pause_s in calls:
+        world.happen(ModelWanted(ModelId(f"m{number % len(needs)}"), "request"))
+        world.run(pause_s)
+    world.run(60)
+    for provision in world.provisions:
+        if provision.makes_room_for is not None:
+            assert not rules[provision.model_id].pinned
+            assert rules[provision.model_id].priority <= rules[provision.makes_room_for].priority
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -166,6 +435,7 @@ def test_reconciling_converges_then_is_silent_and_never_over_commits(
         if world.replicas(name):
             continue
         view = world.snapshot.models[name]
-        assert view.unplaceable, view
+        # It would be loaded in place of another if somebody waited for it.
+        assert view.unplaceable or view.loadable, view
         for neuron in world.neurons.values():
             assert neuron.memory_bytes() + size > neuron.budget_bytes, "it would have fitted"

@@ -1,6 +1,5 @@
 """Routing: who may serve, who serves best, and what a caller is told otherwise."""
 
-from dataclasses import replace
 from types import MappingProxyType
 
 import msgspec
@@ -9,52 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helexa.cortex.orchestrator.filters import WAITING_PER_REPLICA_MAX
-from helexa.cortex.orchestrator.requests import RoutingDecision, RoutingRequest
+from helexa.cortex.orchestrator.prefix import blocks_of
+from helexa.cortex.orchestrator.requests import RoutingDecision
+from helexa.cortex.orchestrator.router import Router
 from helexa.cortex.orchestrator.scheduler import explain, route
-from helexa.cortex.orchestrator.snapshot import FleetSnapshot, ModelView, NeuronView, Replica
+from helexa.cortex.orchestrator.snapshot import ModelView
 from helexa.protocol.errors import ErrorCode, Refusal
-from helexa.protocol.ids import ModelId, NeuronId
+from helexa.protocol.ids import NeuronId
+from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.model import ModelCapability
-from helexa.protocol.neuron import NeuronDescriptor, NeuronHealth, NeuronLoad
 from helexa.protocol.workload import Operation, Workload, WorkloadClass
-from tests.fakes.fleet import CHAT, EMBEDDINGS, capabilities, model
+from tests.fakes.fleet import CHAT, EMBEDDINGS, model
+from tests.fakes.routing import M, idle, replica, request, snapshot
 
-M = ModelId("m")
-
-
-def replica(name: str, capability: ModelCapability = CHAT, **fields: object) -> Replica:
-    return Replica(M, NeuronId(name), 1, capability, **fields)  # type: ignore[arg-type]
-
-
-def snapshot(*replicas: Replica, view: ModelView | None = None, **fields: object) -> FleetSnapshot:
-    shown = view or ModelView(config=model("m", aliases=("alias",)), replicas=replicas)
-    neurons = {
-        r.neuron_id: NeuronView(
-            NeuronDescriptor(id=r.neuron_id, epoch=1), capabilities(), NeuronHealth(), NeuronLoad(),
-            connected=True, suspect=False, last_heard_s=0.0,
-        )
-        for r in shown.replicas
-    }  # fmt: skip
-    return FleetSnapshot(
-        models=MappingProxyType({"m": shown}),
-        names=MappingProxyType({"m": M, "alias": M}),
-        neurons=MappingProxyType(neurons),
-        **fields,  # type: ignore[arg-type]
-    )
-
-
-def request(**fields: object) -> RoutingRequest:
-    given_fields = {
-        "request_id": "r1",
-        "operation": Operation.CHAT,
-        "workload_class": WorkloadClass.CHAT_INTERACTIVE,
-        "model": "m",
-    }
-    return RoutingRequest(**(given_fields | fields))  # type: ignore[arg-type]
-
-
-def idle(_replica: Replica) -> int:
-    return 0
+PROMPT = blocks_of(memoryview(bytes(64 << 10)))
 
 
 def refused(outcome: RoutingDecision | Refusal) -> Refusal:
@@ -253,7 +220,10 @@ def test_an_explanation_names_every_replica_and_why() -> None:
     by_name = {finding.neuron_id: finding for finding in found.findings}
     assert by_name[NeuronId("a")].filter == "health"
     assert by_name[NeuronId("c")].score == 0.5
-    assert dict(by_name[NeuronId("c")].scores)["expected_load"] == 0.5
+    assert by_name[NeuronId("c")].scores == (("wait", 0.5),)
+    assert (found.reason, found.strategy, found.weights) == (
+        "least_loaded", "default", (("wait", 1.0),),
+    )  # fmt: skip
 
 
 def test_an_explanation_of_a_refusal_is_the_refusal() -> None:
@@ -269,9 +239,16 @@ CAPABILITIES = st.builds(
     seats=st.integers(1, 8),
     vision=st.booleans(),
 )
-REPLICAS = st.lists(
-    st.tuples(CAPABILITIES, st.booleans(), st.booleans(), st.integers(0, 80)), max_size=8
-)
+MARKS = st.fixed_dictionaries(
+    {
+        name: st.sampled_from([usual, usual, usual, not usual])
+        for name, usual in {
+            "healthy": True, "probing": False, "suspect": False, "cordoned": False,
+        }.items()
+    }
+)  # fmt: skip
+REPLICAS = st.lists(st.tuples(CAPABILITIES, MARKS, st.integers(0, 80)), max_size=8)
+MANY = st.tuples(st.integers(65, 200), st.sets(st.integers(0, 199), max_size=8))
 
 
 @given(
@@ -280,39 +257,101 @@ REPLICAS = st.lists(
     workload_class=st.sampled_from(list(WorkloadClass)),
     prompt_tokens=st.integers(0, 12_000),
     excluded=st.sets(st.integers(0, 7)),
+    asks=st.fixed_dictionaries({"tools": st.booleans(), "session": st.sampled_from(["", "s"])}),
+    prefix_blocks=st.integers(0, 20),
 )
 def test_routing_picks_an_eligible_replica_whenever_there_is_one_and_never_another(
-    rows: list[tuple[ModelCapability, bool, bool, int]],
+    rows: list[tuple[ModelCapability, dict[str, bool], int]],
     operation: Operation,
     workload_class: WorkloadClass,
     prompt_tokens: int,
     excluded: set[int],
+    asks: dict[str, object],
+    prefix_blocks: int,
 ) -> None:
-    """R2.37."""
+    """R2.25, R2.26, R2.36, R2.37."""
     replicas = [
-        replace(replica(f"n{i}", capability), healthy=healthy, suspect=suspect)
-        for i, (capability, healthy, suspect, _) in enumerate(rows)
+        replica(f"n{i}", capability, **marks) for i, (capability, marks, _) in enumerate(rows)
     ]
-    loads = {f"n{i}": row[3] for i, row in enumerate(rows)}
+    loads = {f"n{i}": row[2] for i, row in enumerate(rows)}
     asked = request(
         operation=operation,
         workload_class=workload_class,
         prompt_tokens_min=prompt_tokens,
         excluded=tuple(r for i, r in enumerate(replicas) if i in excluded),
+        prefix=PROMPT[:prefix_blocks],
+        **asks,
     )
     eligible = {
         f"n{i}"
-        for i, (capability, healthy, suspect, load) in enumerate(rows)
-        if healthy
-        and not suspect
+        for i, (capability, marks, load) in enumerate(rows)
+        if marks["healthy"]
+        and not marks["suspect"]
+        and not marks["cordoned"]
+        and not (marks["probing"] and load)
         and i not in excluded
         and (not capability.workloads or operation.value in capability.workloads)
         and (workload_class is not WorkloadClass.VISION_CAPTION or capability.vision)
+        and not (asks["tools"] and capability.tools is False)
         and (capability.context_tokens is None or prompt_tokens <= capability.context_tokens)
         and load < capability.seats + WAITING_PER_REPLICA_MAX
     }
-    outcome = route(asked, snapshot(*replicas), lambda r: loads[r.neuron_id])
+    router = Router()
+    for known in replicas[:2]:  # what is known of a replica must not make it eligible
+        router.memory.sent(asked, known)
+    fleet = snapshot(*replicas)
+    outcome = route(asked, fleet, lambda r: loads[r.neuron_id], router)
     if eligible:
         assert chosen(outcome) in eligible
     else:
         assert isinstance(outcome, Refusal)
+    again = route(asked, fleet, lambda r: loads[r.neuron_id], router)
+    assert again == outcome or chosen(again) == chosen(outcome)
+    found = explain(asked, fleet, lambda r: loads[r.neuron_id], router)
+    assert {f.neuron_id for f in found.findings if not f.filter} == eligible
+
+
+@given(MANY, st.booleans())
+def test_of_very_many_replicas_one_is_found_wherever_it_is(
+    many: tuple[int, set[int]], by_session: bool
+) -> None:
+    """R2.37: only a part is looked at, but all of them before anything is refused."""
+    size, usable = many
+    usable = {place for place in usable if place < size}
+    fleet = snapshot(*(replica(f"n{i}", healthy=i in usable) for i in range(size)))
+    asked = request(session="s" if by_session else "")
+    outcome = route(asked, fleet, idle)
+    if usable:
+        assert chosen(outcome) in {f"n{i}" for i in usable}
+    else:
+        assert refused(outcome).code is ErrorCode.SERVICE_UNAVAILABLE
+
+
+def test_among_very_many_replicas_who_knows_the_prompt_is_found() -> None:
+    fleet = snapshot(*(replica(f"n{i}") for i in range(500)))
+    router = Router()
+    places = [chosen(route(request(request_id=f"r{i}"), fleet, idle, router)) for i in range(50)]
+    assert len(set(places)) > 20
+    router.memory.sent(request(prefix=PROMPT), replica("n77"))
+    for number in range(20):
+        asked = request(request_id=f"r{number}", prefix=PROMPT)
+        outcome = route(asked, fleet, idle, router)
+        assert chosen(outcome) == "n77"
+        assert isinstance(outcome, RoutingDecision)
+        assert outcome.reason == "prefix"
+
+
+def test_a_replica_on_probation_gets_one_request_at_a_time() -> None:
+    fleet = snapshot(replica("a", probing=True), replica("b"))
+    assert chosen(route(request(), fleet, lambda r: 0 if r.neuron_id == "a" else 1)) == "a"
+    assert chosen(route(request(), fleet, lambda r: 1 if r.neuron_id == "a" else 5)) == "b"
+
+
+def test_an_explanation_tells_of_neurons_where_the_model_is_not_loaded() -> None:
+    states = MappingProxyType({NeuronId("a"): ModelState.LOADED, NeuronId("b"): ModelState.LOADING})
+    view = ModelView(config=model("m"), replicas=(replica("a"),), states=states)
+    found = explain(request(), snapshot(view=view), idle)
+    assert found.reason == "only"
+    assert [(f.neuron_id, f.filter, f.because) for f in found.findings] == [
+        ("a", "", ""), ("b", "state", "the model is loading there"),
+    ]  # fmt: skip

@@ -1,9 +1,10 @@
 """What a model looks like across the fleet."""
 
 from helexa.cortex.orchestrator.events import HealthReported, ModelReported, NeuronGone
+from helexa.cortex.orchestrator.ledger import Ledger
 from helexa.cortex.orchestrator.provisioner import reconcile
-from helexa.cortex.orchestrator.snapshot import ModelView
-from helexa.cortex.orchestrator.views import model_views, names_of
+from helexa.cortex.orchestrator.snapshot import EMPTY, ModelView, Outlook
+from helexa.cortex.orchestrator.views import Picture, changed_views, names_of
 from helexa.protocol.ids import NeuronId
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.neuron import NeuronHealth
@@ -75,7 +76,8 @@ def test_an_id_beats_an_alias_and_the_first_id_has_a_shared_alias() -> None:
 
 
 def test_a_model_of_which_no_config_is_known_is_not_offered() -> None:
-    assert model_views({}, {}, {}, 0.0) == {}
+    picture = Picture({}, {}, {}, Outlook(), 0.0)
+    assert changed_views(picture, EMPTY, Ledger(), everything=True) == {}
 
 
 def test_a_first_failure_is_waited_out_and_the_second_in_a_row_is_told() -> None:

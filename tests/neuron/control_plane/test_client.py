@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from helexa.neuron.control_plane.client import ControlSettings
 from helexa.neuron.control_plane.link import End
 from helexa.protocol.control import (
     Heartbeat,
@@ -103,6 +104,11 @@ async def test_the_delays_double_and_start_over_after_a_stable_connection():
             (await cortex.welcomed(number)).transport.disconnect()
         await cortex.welcomed(4)
         assert neuron.client.state.attempts == 1
+
+
+def test_no_neuron_waits_longer_than_a_fleet_may_take_to_be_whole_again():
+    """F09: the first success within 5 s after the listener is back, however long it was away."""
+    assert all(ControlSettings("ws://a:1").backoff.bound_s(n) < 5.0 for n in range(100))
 
 
 async def test_a_silent_cortex_is_given_up_and_dialled_again():

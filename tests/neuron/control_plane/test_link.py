@@ -152,7 +152,7 @@ async def test_a_frame_past_the_bound_ends_the_connection():
 
 
 async def test_capabilities_are_told_when_asked():
-    """R1.10, R1.21: RequestCapabilities is answered with hardware, engines and models."""
+    """R1.10, R1.21, R2.19, R2.20: hardware, engines and models are told on demand."""
     async with CortexServer() as cortex, neuron_of(cortex.endpoint):
         session = await cortex.welcomed()
         session.say(RequestCapabilities())
@@ -175,7 +175,7 @@ async def test_a_change_of_a_model_is_told_at_once():
 
 
 async def test_health_that_changes_is_told_out_of_turn():
-    """R1.12: report_health."""
+    """R1.12, R2.20: report_health."""
     async with (
         CortexServer(heartbeat_interval_s=60) as cortex,
         neuron_of(cortex.endpoint) as neuron,

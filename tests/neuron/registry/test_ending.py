@@ -12,6 +12,7 @@ from tests.fakes.registry import M, Script, answer, config, none_of, only
 
 
 def test_an_unload_waits_for_running_requests_then_stops():
+    """R2.18."""
     script = Script()
     attempt = script.bring_up()
     found = script.unload()
@@ -33,6 +34,16 @@ def test_a_drain_is_bounded():
     found = script.tick(script.limits.drain_s)
     assert only(found, c.StopEngine).attempt == attempt
     assert only(found, c.CloseSeats)
+
+
+@pytest.mark.parametrize(("asked_s", "allowed_s"), [(600.0, 600.0), (1e9, 3600.0), (-1.0, 0.0)])
+def test_an_unload_may_say_how_long_requests_may_take_within_bounds(
+    asked_s: float, allowed_s: float
+) -> None:
+    script = Script()
+    script.bring_up()
+    armed = only(script.unload(drain_s=asked_s), c.ArmTimer)
+    assert armed.at == script.now + allowed_s
 
 
 def test_an_unload_is_idempotent():

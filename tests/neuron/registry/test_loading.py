@@ -8,7 +8,7 @@ from tests.fakes.registry import SOURCE, M, Script, answer, config, none_of, onl
 
 
 def test_a_load_fetches_starts_probes_and_opens_seats():
-    """R1.16: provisioning commands become work of the process manager and the registry."""
+    """R1.16, R2.17: provisioning commands become work of the process manager and the registry."""
     script = Script()
     script.upsert()
     fetching = script.load()
@@ -79,6 +79,7 @@ def test_weights_that_an_engine_cannot_use_are_no_evidence_and_end_nothing():
 
 
 def test_loads_are_single_flight():
+    """R2.17."""
     script = Script()
     script.upsert()
     fetching = script.load()

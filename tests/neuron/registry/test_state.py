@@ -46,7 +46,7 @@ def test_a_load_of_an_unknown_model_is_refused():
 
 
 def test_an_upsert_is_kept_and_an_equal_one_is_not_saved_again():
-    """R1.17: a config is written when it changes."""
+    """R1.17, R2.16: a config is written when it changes."""
     script = Script()
     assert only(script.upsert(), c.SaveConfigs).configs == (config(),)
     assert none_of(script.upsert(), c.SaveConfigs)
@@ -66,7 +66,7 @@ def test_restored_configs_are_known_and_not_loaded():
 
 
 def test_a_loaded_model_resolves_to_its_engine_and_an_unloaded_one_does_not():
-    """R1.14, R1.15: model id → endpoint and worker; gone once it is unloaded."""
+    """R1.14, R1.15, R2.14: model id → endpoint and worker; gone once it is unloaded."""
     script = Script()
     assert script.state.running("m") is None
     attempt = script.bring_up()
@@ -128,11 +128,23 @@ def test_memory_is_promised_while_a_model_loads_and_free_again_when_it_is_gone()
 
 
 def test_measured_memory_counts_where_it_is_more_than_was_estimated():
+    """R2.9: estimated before the load, measured after it."""
     script = Script()
     script.upsert(config(memory_gib=1))
     script.ready(script.spawned(script.fetched(script.load())), memory_bytes=3 * GIB)
     assert script.status().capability.memory_bytes == 3 * GIB
+    assert script.status().capability.memory_measured_bytes == 3 * GIB
     assert script.state.held_bytes == 3 * GIB
+
+
+def test_measured_pace_takes_the_place_of_what_an_engine_is_set_to():
+    script = Script()
+    script.bring_up()
+    assert script.status().capability.tokens_per_second is None
+    script.state.health.request_ended(
+        script.now, 5.0, failed=False, model_id="m", tokens_per_second=30.0
+    )
+    assert script.status().capability.tokens_per_second == 30.0
 
 
 def test_a_config_that_breaks_a_rule_is_refused_with_its_number():
@@ -185,6 +197,7 @@ def test_closing_stops_all_and_takes_nothing_new():
 
 
 def test_failed_commands_and_starts_show_in_the_health():
+    """R2.6."""
     script = Script()
     attempt = script.bring_up()
     script.exited(attempt)

@@ -340,6 +340,7 @@ async def test_a_refusal_names_the_rule(world):
 
 
 async def test_statuses_tell_how_busy_a_model_is(world):
+    """R2.22."""
     await bring_up(world, seats=1)
     world.seats.ask("m", "r1", lambda _: None)
     world.seats.ask("m", "r2", lambda _: None)
@@ -347,9 +348,10 @@ async def test_statuses_tell_how_busy_a_model_is(world):
 
 
 async def test_requests_that_ended_show_in_the_health(world):
-    world.supervisor.request_ended(120.0, failed=True)
+    world.supervisor.request_ended("m", 120.0, 40.0, failed=True)
     health = world.supervisor.health()
     assert (health.recent_failures, health.latency_ms_average) == (1, 120.0)
+    assert health.tokens_per_second_average == 40.0
 
 
 async def test_random_commands_never_leave_two_engines_or_an_orphan(world):

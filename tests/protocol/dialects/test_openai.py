@@ -205,3 +205,16 @@ def test_an_error_event_is_one_event_with_the_envelope() -> None:
     assert event.count(b"\n") == 2
     error = json.loads(event[6:])["error"]
     assert (error["code"], error["request_id"]) == ("engine_crash", "req-1")
+
+
+def test_a_conversation_is_told_by_the_cache_key_else_by_the_user() -> None:
+    def told(**fields: object) -> str:
+        head = chat(**fields)
+        assert isinstance(head, RequestHead)
+        return head.session
+
+    assert told(prompt_cache_key="k", user="u") == "k"
+    assert told(user="ü-7") == "ü-7"
+    assert told(user=7, prompt_cache_key=None) == ""
+    assert told(user={"id": "u"}) == ""
+    assert told() == ""

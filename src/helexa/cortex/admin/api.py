@@ -3,17 +3,30 @@
 GET /health                       the process is alive; what is impaired, if anything
 GET /api/v1/status                everything on one screen
 GET /api/v1/models                models, replicas, why one is not there
+GET /api/v1/models/ID             one model: its instances, and where one more would go
 GET /api/v1/neurons               neurons, their hardware and models
-GET /api/v1/explain?model=NAME    where a request would go now, and why (&operation=chat|…)
+GET /api/v1/neurons/ID            one neuron: its models, last answers, and how far its drain is
+POST /api/v1/neurons/ID/cordon    place no further model there (body: {"cause": "why"})
+POST /api/v1/neurons/ID/drain     and move its models elsewhere, then unload them
+POST /api/v1/neurons/ID/uncordon  take both marks away
+POST /api/v1/models/load          have a replica (body: {"model": NAME, "cause": "why"}); and
+POST /api/v1/models/unload        everywhere, until somebody asks for it; and
+POST /api/v1/models/pin|unpin     keep it whatever happens, or let it go again
+GET /api/v1/spec                  the spec in force
+POST /api/v1/spec/plan            what a spec would change (body: {"text": "{…}", "name": "file"})
+POST /api/v1/spec/apply           enforce it from now on, over restarts too
+GET /api/v1/explain/placement?model=NAME  where one more replica would go, and why
+GET /api/v1/explain?model=NAME    where a request would go now, and why
+                                  (&operation=chat|… &session=… &key=…)
+GET /api/v1/requests/ID           one request of late: its times, and why it went where it went
 GET /api/v1/join                  how another machine joins
 GET /metrics                      Prometheus text
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -21,14 +34,27 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from helexa.config.sockets import parse_url
+from helexa.cortex.admin.marks import cordoned, drained, marking, uncordoned, unknown_neuron
+from helexa.cortex.admin.requests import request_json
+from helexa.cortex.admin.specs import SpecBody, SpecDoor
+from helexa.cortex.admin.wanting import WANTINGS, ModelBody, unknown_model, wanting
+from helexa.cortex.admin.writes import WriteBody, Writes, answer_json, answer_refusal
+from helexa.cortex.control_plane.spec_desk import SpecDesk
+from helexa.cortex.gateway.decisions import FAILED_S, RECENT_MAX, Decided
 from helexa.cortex.mesh import MeshView
-from helexa.cortex.observe import views
+from helexa.cortex.observe import inspection, views
+from helexa.cortex.observe.placing import placing
+from helexa.cortex.orchestrator.events import Event
 from helexa.cortex.orchestrator.requests import RoutingRequest
+from helexa.cortex.orchestrator.router import Router
 from helexa.cortex.orchestrator.scheduler import explain
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, Replica
+from helexa.protocol.errors import ErrorCode, Refusal
+from helexa.protocol.ids import NeuronId
 from helexa.protocol.workload import Operation, WorkloadClass
 from helexa.util.metrics import CONTENT_TYPE
 
+SESSION_CHARS_MAX = 256
 _CLASSES = {
     Operation.CHAT: WorkloadClass.CHAT_INTERACTIVE,
     Operation.COMPLETION: WorkloadClass.CHAT_INTERACTIVE,
@@ -58,13 +84,19 @@ class JoinInfo:
 
 @dataclass(frozen=True, slots=True)
 class AdminFacts:
-    """All that the admin API reads; it shares nothing else with the rest of cortex."""
+    """All that the admin API reads, and where its writes go; it shares nothing else with cortex."""
 
     snapshot: Callable[[], FleetSnapshot]
+    desk: SpecDesk
+    report: Callable[[Event], None]
+    """Takes what a write asks for to the control loop."""
+    logger: Any
     monotonic: Callable[[], float]
     in_flight: Callable[[Replica], int]
     requests: Callable[[], dict[str, int]]
     """Requests `in_flight` and `held` in the gateway."""
+    decided: Callable[[str], Decided | None]
+    """Returns what is remembered of a request."""
     draining: Callable[[], bool]
     metrics: Callable[[], bytes] | None
     """Prometheus text; None where metrics are switched off."""
@@ -75,56 +107,81 @@ class AdminFacts:
     cortex_id: str
     version: str
     started_s: float
+    router: Router = field(default_factory=Router)
+    """The gateway's own, so that what is explained is what happens."""
 
 
 def admin_app(facts: AdminFacts) -> Starlette:
     """Return the admin API as an ASGI app."""
-    api = _Api(facts)
+    door = SpecDoor(facts.desk, facts.snapshot, facts.monotonic)
+    api = _Api(facts, door)
+    writes = Writes(facts.report, facts.logger)
+    marks = {"cordon": cordoned, "drain": drained, "uncordon": uncordoned}
     routes = [
         Route("/health", api.health),
         Route("/api/v1/status", api.status),
         Route("/api/v1/models", api.models),
+        *(
+            Route(
+                f"/api/v1/models/{name}",
+                writes.endpoint(ModelBody, wanting(facts.snapshot, want)),
+                methods=["POST"],
+            )
+            for name, want in WANTINGS.items()
+        ),
+        Route("/api/v1/models/{id:path}", api.model),
         Route("/api/v1/neurons", api.neurons),
+        Route("/api/v1/neurons/{id}", api.neuron),
+        *(
+            Route(
+                f"/api/v1/neurons/{{id}}/{name}",
+                writes.endpoint(WriteBody, marking(facts.snapshot, marks_of)),
+                methods=["POST"],
+            )
+            for name, marks_of in marks.items()
+        ),
+        Route("/api/v1/spec", api.spec),
+        Route("/api/v1/spec/plan", writes.endpoint(SpecBody, door.plan), methods=["POST"]),
+        Route(
+            "/api/v1/spec/apply", writes.endpoint(SpecBody, door.apply, door.keep), methods=["POST"]
+        ),
         Route("/api/v1/explain", api.explain),
+        Route("/api/v1/explain/placement", api.placement),
+        Route("/api/v1/requests/{id}", api.request),
         Route("/api/v1/join", api.join),
         Route("/metrics", api.metrics),
     ]
     return Starlette(routes=routes, exception_handlers={HTTPException: _refused})
 
 
-def _json(value: Any, status: int = 200) -> Response:
-    headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
-    body = msgspec.json.encode(value)
-    return Response(body, status, headers, media_type="application/json")
-
-
-def _error(status: int, code: str, message: str) -> Response:
-    return _json({"error": {"code": code, "message": message}}, status)
-
-
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    code = {404: "route_not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
-    answer = _error(error.status_code, code, f"{request.method} {request.url.path[:200]}")
+    code = {404: ErrorCode.ROUTE_NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}.get(
+        error.status_code, ErrorCode.BAD_REQUEST
+    )
+    answer = answer_refusal(Refusal(code, f"{request.method} {request.url.path[:200]}"))
     for name, value in (error.headers or {}).items():
         answer.headers[name] = value
     return answer
 
 
 class _Api:
-    def __init__(self, facts: AdminFacts) -> None:
+    def __init__(self, facts: AdminFacts, door: SpecDoor) -> None:
         self._facts = facts
+        self._door = door
 
     async def health(self, _request: Request) -> Response:
         problems = views.problems(self._facts.snapshot())
-        return _json({"status": "impaired", "problems": problems} if problems else {"status": "ok"})
+        return answer_json(
+            {"status": "impaired", "problems": problems} if problems else {"status": "ok"}
+        )
 
     async def status(self, _request: Request) -> Response:
         facts = self._facts
         snapshot = facts.snapshot()
         problems = views.problems(snapshot)
         state = "draining" if facts.draining() else "running"
-        return _json(
+        return answer_json(
             {
                 "version": facts.version,
                 "cortex_id": facts.cortex_id,
@@ -142,11 +199,26 @@ class _Api:
         )
 
     async def models(self, _request: Request) -> Response:
-        return _json({"models": views.models(self._facts.snapshot())})
+        return answer_json({"models": views.models(self._facts.snapshot())})
 
     async def neurons(self, _request: Request) -> Response:
         facts = self._facts
-        return _json({"neurons": views.neurons(facts.snapshot(), facts.monotonic())})
+        return answer_json({"neurons": views.neurons(facts.snapshot(), facts.monotonic())})
+
+    async def model(self, request: Request) -> Response:
+        facts, name = self._facts, request.path_params["id"]
+        found = inspection.model_detail(facts.snapshot(), name, facts.monotonic())
+        if found is None:
+            return answer_refusal(unknown_model(name))
+        return answer_json(found)
+
+    async def neuron(self, request: Request) -> Response:
+        facts, name = self._facts, request.path_params["id"]
+        snapshot = facts.snapshot()
+        found = inspection.neuron_detail(snapshot, NeuronId(name), facts.monotonic())
+        if found is None:
+            return answer_refusal(unknown_neuron(name, snapshot.neurons))
+        return answer_json(found)
 
     async def explain(self, request: Request) -> Response:
         facts = self._facts
@@ -156,24 +228,45 @@ class _Api:
         except ValueError:
             allowed = ", ".join(each.value for each in Operation)
             because = f"operation {named[:64]!r} is not one of {allowed}"
-            return _error(400, "bad_request", because)
+            return answer_refusal(Refusal(ErrorCode.BAD_REQUEST, because, param="operation"))
         asked = RoutingRequest(
             request_id=request.query_params.get("request_id", "explain")[:128],
             operation=operation,
             workload_class=_CLASSES[operation],
             model=request.query_params.get("model"),
+            session=request.query_params.get("session", "")[:SESSION_CHARS_MAX],
+            principal=request.query_params.get("key", "")[:128],
         )
         snapshot = facts.snapshot()
-        found = explain(asked, snapshot, facts.in_flight)
+        found = explain(asked, snapshot, facts.in_flight, facts.router)
         placement = None
         if found.model_id is not None:
             model = snapshot.models[found.model_id]
             placement = views.placement_of(model, snapshot, facts.monotonic())
-        return _json(views.explanation(found, placement), 200 if found.model_id else 404)
+        return answer_json(views.explanation(found, placement), 200 if found.model_id else 404)
+
+    async def placement(self, request: Request) -> Response:
+        facts, name = self._facts, request.query_params.get("model", "")
+        found = placing(facts.snapshot(), name, facts.monotonic())
+        return answer_json(found) if found is not None else answer_refusal(unknown_model(name))
+
+    async def spec(self, _request: Request) -> Response:
+        return answer_json(self._door.current())
+
+    async def request(self, request: Request) -> Response:
+        name = request.path_params["id"]
+        found = self._facts.decided(name)
+        if found is None:
+            because = (
+                f"no request {name[:128]!r} is remembered; the last {RECENT_MAX} are, and those of"
+                f" the last {FAILED_S / 60:.0f} minutes that were refused or failed"
+            )
+            return answer_refusal(Refusal(ErrorCode.NOT_FOUND, because, param="id"))
+        return answer_json(request_json(name, found))
 
     async def join(self, _request: Request) -> Response:
         join = self._facts.join
-        return _json(
+        return answer_json(
             {
                 "control_endpoint": join.control_endpoint,
                 "token_needed": join.token_needed,
@@ -184,5 +277,6 @@ class _Api:
 
     async def metrics(self, _request: Request) -> Response:
         if self._facts.metrics is None:
-            return _error(404, "route_not_found", "metrics are switched off ([metrics] enabled)")
+            because = "metrics are switched off ([metrics] enabled)"
+            return answer_refusal(Refusal(ErrorCode.ROUTE_NOT_FOUND, because))
         return Response(self._facts.metrics(), media_type=CONTENT_TYPE)

@@ -46,6 +46,7 @@ class Links:
         self._last = 0
         self._links: dict[int, NeuronLink] = {}
         self._current: dict[NeuronId, tuple[int, int]] = {}
+        self._neurons: dict[int, NeuronId] = {}
 
     def __len__(self) -> int:
         return len(self._links)
@@ -59,15 +60,16 @@ class Links:
     def drop(self, connection: int) -> None:
         """Forget a connection that has ended."""
         self._links.pop(connection, None)
-        for neuron_id, (number, _) in list(self._current.items()):
-            if number == connection:
-                del self._current[neuron_id]
+        neuron_id = self._neurons.pop(connection, None)
+        if neuron_id is not None and self.connection_of(neuron_id) == connection:
+            del self._current[neuron_id]
 
     def accept(self, connection: int, neuron_id: NeuronId) -> NeuronLink | None:
         """Make a connection the neuron's current one; None if it has ended meanwhile."""
         link = self._links.get(connection)
         if link is not None:
             self._current[neuron_id] = (connection, link.epoch)
+            self._neurons[connection] = neuron_id
         return link
 
     def get(self, connection: int) -> NeuronLink | None:

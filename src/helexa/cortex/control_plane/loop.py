@@ -2,18 +2,22 @@
 
     report(event) → queue → [apply the batch → reconcile once → dispatch → publish] → subscribers
 
-A batch is what arrived within one turn of the event loop. Whoever reports never waits. The queue
-is bounded: past `QUEUE_MAX` older heartbeats give way to newer ones of the same neuron, and where
-even that does not help, the batch is worked off on the spot; nothing else is ever dropped.
+A batch is what arrived within one turn of the event loop; heartbeats, which rarely say anything
+new, wait a moment for company. Whoever reports never waits. The queue is bounded: past `QUEUE_MAX`
+older heartbeats give way to newer ones of the same neuron, and where even that does not help, the
+batch is worked off on the spot; nothing else is ever dropped.
 """
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from helexa.cortex.orchestrator.commands import Command
+from helexa.cortex.orchestrator.demand import DemandSample
 from helexa.cortex.orchestrator.events import (
     CommandAnswered,
+    DemandSampled,
     Event,
     NeuronBeat,
     NeuronHeard,
@@ -23,6 +27,7 @@ from helexa.cortex.orchestrator.events import (
 from helexa.cortex.orchestrator.fleet import FleetState
 from helexa.cortex.orchestrator.policy import FleetPolicy
 from helexa.cortex.orchestrator.provisioner import reconcile
+from helexa.cortex.orchestrator.remembered import DemandMemory
 from helexa.cortex.orchestrator.snapshot import EMPTY, FleetSnapshot
 from helexa.protocol.control import ProvisioningResponse
 from helexa.protocol.ids import ModelId, NeuronId
@@ -31,6 +36,9 @@ from helexa.util.metrics import Metrics
 
 QUEUE_MAX: Final = 4096
 TICK_S: Final = 1.0
+BEAT_WAIT_S: Final = 0.05
+"""A heartbeat is applied within this time, with those of other neurons: a thousand neurons cost
+twenty turns a second, and not two hundred."""
 STEPS_MAX: Final = 8
 """Batches in one turn: dispatching can report failures, which are the next batch."""
 RECONCILE_S: Final = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -62,6 +70,7 @@ class ControlLoop:
         self._dispatch: Callable[[list[Command]], None] = _nowhere
         self._answered: Callable[[ProvisioningResponse], None] = _nowhere
         self._heard: Callable[[], list[NeuronHeard]] = list
+        self._demand: Callable[[], tuple[DemandSample, ...]] = tuple
         self._turn_due: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._working = False
@@ -82,13 +91,20 @@ class ControlLoop:
         dispatch: Callable[[list[Command]], None],
         answered: Callable[[ProvisioningResponse], None],
         heard: Callable[[], list[NeuronHeard]],
+        demand: Callable[[], tuple[DemandSample, ...]] = tuple,
     ) -> None:
-        """Set where commands and answers go, and who knows when each neuron was last heard."""
+        """Set where commands and answers go, who knows when each neuron was last heard, and who
+        knows what was asked of each model since it was last asked."""
         self._dispatch, self._answered, self._heard = dispatch, answered, heard
+        self._demand = demand
 
     def snapshot(self) -> FleetSnapshot:
         """Return the last published snapshot."""
         return self._snapshot
+
+    def learned(self, wall_s: float) -> DemandMemory:
+        """Return what was learned so far, as it is kept over a restart; `wall_s` is Unix time."""
+        return self._fleet.memory(self._monotonic(), wall_s)
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call `subscriber` after each publication; the returned function ends that."""
@@ -98,14 +114,22 @@ class ControlLoop:
     def report(self, event: Event) -> None:
         """Take an event. Never waits, never raises; it is applied within this loop turn."""
         if isinstance(event, RequestOutcome) and event.ok:
-            # One per request, and only the last of a replica matters: no turn of its own.
-            self._succeeded[event.neuron_id, event.model_id] = event
+            # One per request, and only their number matters: no turn of its own.
+            key = (event.neuron_id, event.model_id)
+            before = self._succeeded.get(key)
+            if before is not None:
+                event = replace(event, count=before.count + event.count)
+            self._succeeded[key] = event
             return
         self._queue.append(event)
         if len(self._queue) >= QUEUE_MAX:
             self._relieve()
-        if self._turn_due is None and not self._working:
-            self._turn_due = asyncio.get_running_loop().call_soon(self._turn)
+        if self._working:
+            return
+        if not isinstance(event, NeuronBeat):
+            self._turn_soon()
+        elif self._turn_due is None:
+            self._turn_due = asyncio.get_running_loop().call_later(BEAT_WAIT_S, self._turn)
 
     def start(self) -> None:
         """Begin to tick; needs a running event loop."""
@@ -124,6 +148,13 @@ class ControlLoop:
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────
 
+    def _turn_soon(self) -> None:
+        if isinstance(self._turn_due, asyncio.TimerHandle):
+            self._turn_due.cancel()
+            self._turn_due = None
+        if self._turn_due is None:
+            self._turn_due = asyncio.get_running_loop().call_soon(self._turn)
+
     def _turn(self) -> None:
         """Work off all that is queued, then publish once."""
         if self._turn_due is not None:
@@ -134,7 +165,7 @@ class ControlLoop:
         self._guarded(self._work_off)
         self._working = False
         if self._queue:
-            self._turn_due = asyncio.get_running_loop().call_soon(self._turn)
+            self._turn_soon()
         self._reconcile_time.observe(self._monotonic() - started_s)
         self._guarded(self._publish)
 
@@ -159,8 +190,9 @@ class ControlLoop:
             batch = [*self._succeeded.values(), *batch]
             self._succeeded = {}
         self._dispatch(self._fleet.apply(batch, now))
-        provisions = reconcile(self._fleet.snapshot(now), now)
-        self._dispatch(list(self._fleet.issue(provisions, now)))
+        if self._fleet.plan_is_due(now):
+            provisions = reconcile(self._fleet.snapshot(now), now)
+            self._dispatch(list(self._fleet.issue(provisions, now)))
         for event in batch:
             if isinstance(event, CommandAnswered):
                 self._answered(event.response)
@@ -196,6 +228,7 @@ class ControlLoop:
 
     def _tick(self) -> None:
         self._guarded(lambda: self._queue.extend(self._heard()))
+        self._guarded(lambda: self._queue.append(DemandSampled(self._demand())))
         self._queue.append(Tick())
         self._turn()
         self._schedule_tick()

@@ -33,6 +33,8 @@ class RememberedNeuron(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: Capabilities
     models: tuple[ModelStatus, ...] = ()
     owned: tuple[ModelId, ...] = ()
+    cordoned: bool = False
+    draining: bool = False
 
 
 class FleetMemory(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +52,14 @@ def memory_of(snapshot: FleetSnapshot) -> FleetMemory:
 def events_of(memory: FleetMemory) -> list[NeuronRestored]:
     """Return the events that bring a remembered fleet back."""
     return [
-        NeuronRestored(each.neuron, each.capabilities, each.models, frozenset(each.owned))
+        NeuronRestored(
+            each.neuron,
+            each.capabilities,
+            each.models,
+            frozenset(each.owned),
+            cordoned=each.cordoned,
+            draining=each.draining,
+        )
         for each in memory.neurons
     ]
 
@@ -66,6 +75,8 @@ def _remembered(view: NeuronView) -> RememberedNeuron:
             if s.state in _UP
         ),
         owned=tuple(sorted(key for key, i in view.instances.items() if i.owned)),
+        cordoned=view.cordoned,
+        draining=view.draining,
     )
 
 

@@ -3,19 +3,21 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from helexa.cortex.gateway.demand_meter import DemandMeter
 from helexa.cortex.gateway.edge.exchange import Exchange
 from helexa.cortex.gateway.edge.limits import Limits as EdgeLimits
 from helexa.cortex.gateway.edge.server import EdgeServer
 from helexa.cortex.gateway.headers import refusal_answer
-from helexa.cortex.gateway.metering import BECAUSE_CHARS_MAX, LineBudget
+from helexa.cortex.gateway.metering import BECAUSE_CHARS_MAX, LineBudget, Record
 from helexa.cortex.gateway.observe import LINES_PER_SECOND, LoadGauges
 from helexa.cortex.gateway.overhead import SAMPLE_EVERY, Overhead
 from helexa.cortex.gateway.pipeline import Limits, Pipeline, Seams
 from helexa.cortex.gateway.routes import Facts, Judged, Routes
+from helexa.cortex.orchestrator.demand import DemandSample
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.ports import Authenticator
 from helexa.util.clock import Clock
@@ -64,7 +66,13 @@ class Gateway:
             door.metrics.render if door.metrics is not None else None,
         )
         self._routes = Routes(facts, authenticator, door.cors_origins)
-        seams = replace(seams, extra_lines=self._routes.cors_lines)
+        self._demand = DemandMeter()
+        self._snapshot = seams.snapshot
+        seams = replace(
+            seams,
+            extra_lines=self._routes.cors_lines,
+            record=_both(self._demand.record, seams.record),
+        )
         self.pipeline = Pipeline(seams, authenticator, settings)
         self._server = EdgeServer(
             self._handle,
@@ -84,11 +92,16 @@ class Gateway:
 
     def snapshot_published(self) -> None:
         """Wake the requests that wait; call it after each new snapshot."""
-        self.pipeline.waiting.wake()
+        self.pipeline.room.wake()
 
     def refuse_new(self) -> None:
         """Answer new requests, and those that wait, with `shutting_down` from here on."""
         self.pipeline.drain()
+
+    def demand(self) -> tuple[DemandSample, ...]:
+        """Return what was asked of each model since the last call."""
+        in_flight, waiting = self.pipeline.inflight.by_model(), self.pipeline.waiting()
+        return self._demand.samples(in_flight, waiting, self._snapshot().names)
 
     async def drain(self, timeout_s: float) -> None:
         """Take no new requests and wait for the running ones; what is left then is cut."""
@@ -166,10 +179,20 @@ class Gateway:
         pipeline = self.pipeline
         self._gauges.update(
             pipeline.inflight.by_model(),
-            held=pipeline.waiting.held,
-            queued=pipeline.waiting.queued,
+            held=pipeline.room.held,
+            queued=pipeline.room.queued,
             streams=pipeline.streams,
         )
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         self._logger.error("task_failed", task=name, error=describe(error))
+
+
+def _both(
+    first: Callable[[Record], None], second: Callable[[Record], None]
+) -> Callable[[Record], None]:
+    def record(ended: Record) -> None:
+        first(ended)
+        second(ended)
+
+    return record

@@ -22,6 +22,7 @@ from helexa.cortex.gateway.resume import (
     read_so_far,
 )
 from helexa.cortex.gateway.retry_budget import RetryBudget
+from helexa.cortex.orchestrator.circuit import TROUBLE_S
 from helexa.cortex.orchestrator.events import RequestOutcome
 from helexa.cortex.orchestrator.snapshot import Replica
 from helexa.protocol.errors import ErrorCode, Refusal
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 ATTEMPTS_MAX: Final = 2
 """One retry a request: more would multiply a fleet's trouble by the number of its neurons."""
+TROUBLED_MAX: Final = 4096
+"""Replicas whose failures are kept in mind; of more, the first is forgotten."""
 RESUMES_MAX: Final = 3
 """Of one stream, each after some more text: neurons may be restarted one after the other."""
 RESUMABLE: Final = frozenset(
@@ -59,8 +62,8 @@ class Failover:
         self._resumes = kept.left > 0
         self.budget = budget
         self.quarantine = Quarantine()
-        self.troubled: set[tuple[NeuronId, ModelId]] = set()
-        """Replicas of which a failure was told, and no success since."""
+        self.troubled: dict[tuple[NeuronId, ModelId], float] = {}
+        """Replicas that failed, and until when their successes are told, too."""
 
     def kept_for(self, relay: Relay, replica: Replica) -> KeptStream:
         """Return where a stream's bytes are kept, if another neuron could continue it."""
@@ -128,16 +131,24 @@ class Failover:
         # A crash before the first byte is in the neuron's own report. A request that the neuron
         # refuses for having crashed engines looks the same, and must not take the replica out.
         told = refusal.code is ErrorCode.ENGINE_CRASH and relay.first_byte_s is None
-        if outcome_of(refusal) is Outcome.UPSTREAM_ERROR and not told:
-            self.troubled.add((replica.neuron_id, replica.model_id))
-            self._report(relay, replica, ok=False)
+        if outcome_of(refusal) is not Outcome.UPSTREAM_ERROR or told:
+            return
+        if len(self.troubled) >= TROUBLED_MAX:
+            del self.troubled[next(iter(self.troubled))]
+        self.troubled[replica.neuron_id, replica.model_id] = self._pipeline.now() + TROUBLE_S
+        self._report(relay, replica, ok=False)
 
     def note_end(self, relay: Relay, replica: Replica) -> None:
-        """A request ended on a replica: tell once that one which was in trouble is well again."""
+        """Tell of a success where it matters: after failures, and of a probe."""
+        if relay.outcome is not Outcome.OK:
+            return
         key = (replica.neuron_id, replica.model_id)
-        if relay.outcome is Outcome.OK and key in self.troubled:
-            self.troubled.discard(key)
-            self._report(relay, replica, ok=True)
+        until_s = self.troubled.get(key)
+        if until_s is not None and until_s <= self._pipeline.now():
+            del self.troubled[key]
+        elif until_s is None and not replica.probing:
+            return
+        self._report(relay, replica, ok=True)
 
     def _report(self, relay: Relay, replica: Replica, *, ok: bool) -> None:
         pipeline = self._pipeline

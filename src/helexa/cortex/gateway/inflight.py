@@ -3,8 +3,13 @@
 The neuron's reports are up to a heartbeat old; this is exact, but knows only this gateway.
 """
 
+from typing import Final
+
 from helexa.cortex.orchestrator.snapshot import Replica
 from helexa.protocol.ids import ModelId, NeuronId
+
+COPIED_MAX: Final = 64
+"""Replicas in use whose counts are kept with each decision; a copy of so many costs 0.6 µs."""
 
 
 class Inflight:
@@ -32,6 +37,10 @@ class Inflight:
             self._counts[key] = left
         else:
             del self._counts[key]
+
+    def counts(self) -> dict[tuple[NeuronId, ModelId], int] | None:
+        """Return all counts as they are now; None where there are too many to copy each time."""
+        return self._counts.copy() if len(self._counts) <= COPIED_MAX else None
 
     def by_model(self) -> dict[ModelId, int]:
         """Return how many requests each model has, over all its replicas."""

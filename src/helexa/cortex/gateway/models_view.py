@@ -66,7 +66,7 @@ def state_of(view: ModelView) -> str:
         return "loaded"
     if view.loading:
         return "loading"
-    return "failed" if view.because else "unloaded"
+    return "failed" if view.because and not view.loadable else "unloaded"
 
 
 def _capabilities(capability: ModelCapability) -> list[str]:

@@ -18,6 +18,7 @@ from helexa.cortex.gateway.metering import (
     time_per_output_token_s,
 )
 from helexa.cortex.gateway.overhead import SAMPLE_EVERY, Overhead
+from helexa.cortex.orchestrator.routing_memory import RoutingMemory
 from helexa.cortex.orchestrator.snapshot import Replica
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.ids import ModelId
@@ -200,6 +201,24 @@ class RequestObserver:
                 model=model,
             ),
         )
+
+
+class RouteCounts:
+    """Why requests went where they went, counted where there was a choice."""
+
+    def __init__(self, metrics: Metrics, memory: RoutingMemory) -> None:
+        self._metrics = metrics
+        self._memory = memory
+        metrics.before_render(self._count)
+
+    def _count(self) -> None:
+        for (model_id, reason), count in self._memory.take_decisions().items():
+            self._metrics.counter(
+                "helexa_route_decisions_total",
+                "Requests that more than one replica could have taken",
+                model=model_id,
+                reason=reason,
+            ).inc(count)
 
 
 class LoadGauges:

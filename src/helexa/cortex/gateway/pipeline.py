@@ -6,7 +6,7 @@ for all.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import msgspec
@@ -14,24 +14,29 @@ import msgspec
 from helexa.cortex.gateway.admission import Admission, LineLimits
 from helexa.cortex.gateway.auth import credential_of
 from helexa.cortex.gateway.classify import BulkThresholds, workload_class
+from helexa.cortex.gateway.decisions import Decisions
 from helexa.cortex.gateway.edge.exchange import Exchange
 from helexa.cortex.gateway.failover import Failover, may_try_again
 from helexa.cortex.gateway.headers import refusal_answer
 from helexa.cortex.gateway.inflight import Inflight
 from helexa.cortex.gateway.metering import Outcome, Record, outcome_of
 from helexa.cortex.gateway.neuron_words import AnswerHeads
+from helexa.cortex.gateway.rate_limit import UNLIMITED
 from helexa.cortex.gateway.relay import Relay
 from helexa.cortex.gateway.resume import NOT_KEPT, KeptBytes
 from helexa.cortex.gateway.retry_budget import RetryBudget
+from helexa.cortex.gateway.steering import asked_of, route_line
 from helexa.cortex.gateway.waiting import WaitingRoom
 from helexa.cortex.orchestrator.events import ModelWanted, RequestOutcome
-from helexa.cortex.orchestrator.scheduler import RoutingRequest, route
+from helexa.cortex.orchestrator.requests import RoutingDecision, RoutingRequest
+from helexa.cortex.orchestrator.router import Router
+from helexa.cortex.orchestrator.scheduler import route
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, Replica
 from helexa.protocol.dialects import openai
 from helexa.protocol.errors import ErrorCode, Refusal
-from helexa.protocol.ids import NeuronId
+from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.inference import OpenHead
-from helexa.protocol.ports import Authenticator, Principal
+from helexa.protocol.ports import Authenticator, Principal, RateLimiter
 from helexa.protocol.tunnel import Stream, StreamHandler
 from helexa.protocol.workload import Operation
 
@@ -83,6 +88,9 @@ class Seams:
     """Told of each replica that is given up for another one, and why."""
     extra_lines: Callable[[Exchange], bytes] = lambda _exchange: b""
     """Header lines that an answer gets beside its own: those of CORS."""
+    limiter: RateLimiter = UNLIMITED
+    """Asked once for each request, before it is routed."""
+    router: Router = field(default_factory=Router)
 
 
 class Pipeline:
@@ -97,7 +105,9 @@ class Pipeline:
         self.answer_heads = AnswerHeads()
         self.snapshot = seams.snapshot
         self.report = seams.report
-        self.waiting = WaitingRoom(
+        self.router = seams.router
+        self.decisions = Decisions(seams.now)
+        self.room = WaitingRoom(
             self,
             Admission(
                 LineLimits(
@@ -112,13 +122,23 @@ class Pipeline:
         self.failover = Failover(self, RetryBudget(settings.retry_percent / 100), kept)
         self._bulk = BulkThresholds(settings.bulk_prompt_tokens, settings.bulk_answer_tokens)
         self._open_stream = seams.open_stream
-        self._record = seams.record
+        self._record = self.decisions.after(seams.record)
+        self._limiter = seams.limiter
         self.retried = seams.retried
         self._authenticator = authenticator
         self._live: dict[Relay, None] = {}
 
     def __len__(self) -> int:
         return len(self._live)
+
+    @property
+    def held(self) -> int:
+        """Return how many requests wait for a model."""
+        return self.room.held
+
+    def waiting(self) -> dict[ModelId, int]:
+        """Return how many requests of each model have no replica yet."""
+        return self.room.by_model()
 
     @property
     def streams(self) -> int:
@@ -146,43 +166,53 @@ class Pipeline:
         if isinstance(head, Refusal):
             self.refuse(exchange, operation, head)
             return
-        if self.draining:
-            self.refuse(exchange, operation, _STOPPING)
+        refusal = self._refusal_of(exchange, principal, head)
+        if refusal is not None:
+            self.refuse(exchange, operation, refusal)
             return
-        if len(self._live) >= self.settings.requests_in_flight_max:
-            because = f"{len(self._live)} requests are being worked on already"
-            self.refuse(exchange, operation, Refusal(ErrorCode.RATE_LIMIT_EXCEEDED, because))
-            return
-        failover = self.failover
-        if failover.quarantine.blocked:
-            kept_away = failover.quarantine.refusal_of(exchange.body, self.now())
-            if kept_away is not None:
-                self.refuse(exchange, operation, kept_away)
-                return
         work = workload_class(head, self._bulk)
         relay = Relay(self, exchange, head, principal, work, self.now())
         self._live[relay] = None
-        failover.budget.earn()
+        self.failover.budget.earn()
         exchange.on_gone = relay.on_gone
         exchange.on_resume = relay.on_resume
         try:
-            if not self.waiting.has_to_wait(relay):
+            if not self.room.has_to_wait(relay):
                 self.dispatch(relay)
         except BaseException:
             self._live.pop(relay, None)
             raise
 
+    def _refusal_of(
+        self, exchange: Exchange, principal: Principal, head: openai.RequestHead
+    ) -> Refusal | None:
+        """Return why a good request is not taken all the same."""
+        if self.draining:
+            return _STOPPING
+        limited = self._limiter.refusal_of(principal, head.operation, head.model, self.now())
+        if limited is not None:
+            return limited
+        if len(self._live) >= self.settings.requests_in_flight_max:
+            because = f"{len(self._live)} requests are being worked on already"
+            return Refusal(ErrorCode.RATE_LIMIT_EXCEEDED, because)
+        quarantine = self.failover.quarantine
+        return quarantine.refusal_of(exchange.body, self.now()) if quarantine.blocked else None
+
     def dispatch(self, relay: Relay) -> None:
         """Send a request to the best replica; let it wait; or refuse it."""
         while True:
-            decision = route(self.asked_of(relay), self.snapshot(), self.inflight.on)
+            snapshot = self.snapshot()
+            asked = asked_of(relay, snapshot, self.router)
+            decision = route(asked, snapshot, self.inflight.on, self.router)
+            self.decisions.note(asked, snapshot, decision, self.inflight.counts())
             if isinstance(decision, Refusal):
-                self.waiting.receive(relay, decision)
+                self.room.receive(relay, decision)
                 return
             replica = decision.replica
             if relay.kept is NOT_KEPT or replica.capability.resume:
                 relay.attempts += 1
                 if self._send(relay, replica):
+                    self._note_route(relay, asked, decision)
                     return
                 lost = "the neuron's connection was lost"
                 refusal = Refusal(ErrorCode.UPSTREAM_CONNECTION_ERROR, lost)
@@ -196,7 +226,7 @@ class Pipeline:
     def _send(self, relay: Relay, replica: Replica) -> bool:
         head = relay.head
         exchange = relay.exchange
-        parent = exchange.headers.get(b"traceparent")
+        parent = exchange.headers.get(b"traceparent", b"")
         part = relay.kept.continuation
         lead = OpenHead(
             request_id=exchange.request_id,
@@ -204,7 +234,7 @@ class Pipeline:
             operation=head.operation,
             stream=head.stream,
             include_usage=head.include_usage,
-            traceparent=_text(parent) if parent is not None else "",
+            traceparent=parent[:128].decode("ascii", "ignore"),
             principal=relay.principal.key_id,
             continues=None if part is None else part.continued,
         )
@@ -215,9 +245,9 @@ class Pipeline:
         if stream is None:
             return False
         self.inflight.add(replica.neuron_id, replica.model_id)
-        self.waiting.admission.begin(replica.model_id, relay.principal.key_id)
+        self.room.admission.begin(replica.model_id, relay.principal.key_id)
         if relay.waits:
-            self.waiting.sent(relay)
+            self.room.sent(relay)
         relay.sent(replica, stream)
         return True
 
@@ -227,10 +257,27 @@ class Pipeline:
         if since_s is None or replica is None:
             return
         relay.seated_s = None
+        self._unroute(relay)
         model_id = replica.model_id
         self.inflight.remove(replica.neuron_id, model_id)
         served_s = self.now() - since_s if served else None
-        self.waiting.admission.end(model_id, relay.principal.key_id, served_s)
+        self.room.admission.end(model_id, relay.principal.key_id, served_s)
+
+    def _note_route(self, relay: Relay, asked: RoutingRequest, decision: RoutingDecision) -> None:
+        if decision.eligible > 1:
+            relay.routed = (asked, decision)
+            self.router.sent(asked, decision)
+        if self.router.shown:
+            relay.route_line = route_line(decision)
+
+    def _unroute(self, relay: Relay) -> None:
+        """Tell the router that a request has left its replica, and how well that one did."""
+        if relay.routed is not None:
+            request, decision = relay.routed
+            relay.routed = None
+            # The numbers of a stream that went on elsewhere are those of several replicas.
+            alone = relay.over and relay.outcome is Outcome.OK and not relay.kept.resumes
+            self.router.ended(request, decision, relay.trailer if alone else None)
 
     # ── the way out ───────────────────────────────────────────────────────────────────────────
 
@@ -238,12 +285,12 @@ class Pipeline:
         """Book a request; called once for each relay, before its caller sees the end."""
         self._live.pop(relay, None)
         if relay.waits:
-            self.waiting.leave(relay)
+            self.room.leave(relay)
         replica = relay.replica
         duration_ms = (self.now() - relay.started_s) * 1e3
         if replica is not None:
             self.unseat(relay, served=relay.outcome is Outcome.OK)
-            if self.failover.troubled:
+            if self.failover.troubled or replica.probing:
                 self.failover.note_end(relay, replica)
         first_s = relay.first_byte_s
         self._record(
@@ -266,8 +313,8 @@ class Pipeline:
                 relay.kept.resumes,
             )
         )
-        if replica is not None and self.waiting.admission.tickets:
-            self.waiting.let_in(replica.model_id)
+        if replica is not None and self.room.admission.tickets:
+            self.room.let_in(replica.model_id)
 
     def refuse(self, exchange: Exchange, operation: Operation, refusal: Refusal) -> None:
         """Answer a request that never became a relay, and book it as refused."""
@@ -293,19 +340,6 @@ class Pipeline:
         status, lines, body = refusal_answer(refusal, exchange.request_id)
         exchange.respond(status, lines + self.extra_lines(exchange), body)
 
-    def asked_of(self, relay: Relay) -> RoutingRequest:
-        """Return what routing has to know of a request."""
-        return RoutingRequest(
-            request_id=relay.exchange.request_id,
-            model=relay.head.model,
-            workload_class=relay.workload_class,
-            operation=relay.head.operation,
-            excluded=relay.excluded,
-            prompt_tokens_min=relay.head.prompt_tokens_min,
-            tools=relay.head.tools,
-            json_schema=relay.head.json_schema,
-        )
-
     # ── time and the end ──────────────────────────────────────────────────────────────────────
 
     def sweep(self) -> None:
@@ -314,18 +348,14 @@ class Pipeline:
         for relay in list(self._live):
             if not relay.over:
                 relay.tick(now_s)
-        self.waiting.sweep(now_s)
+        self.room.sweep(now_s)
 
     def drain(self) -> None:
         """Take nothing new and send away what waits; what is at work may finish."""
         self.draining = True
-        self.waiting.send_away(_STOPPING)
+        self.room.send_away(_STOPPING)
 
     def abandon_all(self, because: str) -> None:
         """End every request that is still running; for the end of a drain."""
         for relay in list(self._live):
             relay.abandon(Refusal(ErrorCode.SHUTTING_DOWN, because))
-
-
-def _text(header: bytes) -> str:
-    return header[:128].decode("ascii", "ignore")

@@ -24,6 +24,7 @@ from helexa.cortex.gateway.neuron_words import (
     read_trailer,
 )
 from helexa.cortex.gateway.resume import NOT_KEPT
+from helexa.cortex.orchestrator.requests import RoutingDecision, RoutingRequest
 from helexa.cortex.orchestrator.snapshot import Replica
 from helexa.protocol.dialects import openai
 from helexa.protocol.errors import ErrorCode, Refusal
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from helexa.cortex.gateway.pipeline import Pipeline
 
 ANSWER_BYTES_MAX: Final = 64 << 20
-_KEEPALIVE: Final = b": keep-alive\n\n"
+KEEPALIVE: Final = b": keep-alive\n\n"
 
 
 class Relay(StreamHandler):
@@ -45,13 +46,12 @@ class Relay(StreamHandler):
 
     __slots__ = (
         "_at_boundary",
+        "_collected",
         "_committed",
         "_done_held",
         "_kept_alive_s",
         "_now",
         "_owed_bytes",
-        "_parts",
-        "_parts_bytes",
         "_pipeline",
         "_response",
         "attempts",
@@ -63,7 +63,6 @@ class Relay(StreamHandler):
         "first_byte_s",
         "head",
         "heard_s",
-        "held_until_s",
         "kept",
         "model_id",
         "otherwise",
@@ -71,6 +70,8 @@ class Relay(StreamHandler):
         "over",
         "principal",
         "replica",
+        "route_line",
+        "routed",
         "seated_s",
         "started_s",
         "status",
@@ -91,23 +92,23 @@ class Relay(StreamHandler):
     ) -> None:
         self._pipeline = pipeline
         self._now = pipeline.now
-        self._kept_alive_s = now_s
         self.exchange = exchange
         self.head = head
         self.principal = principal
         self.workload_class = workload_class
         self.model_id = head.model or ""
-        self.started_s = now_s
-        self.heard_s = now_s
-        """When the caller or we last had something to say: the base of keepalives and timeouts."""
+        self.started_s = self._kept_alive_s = self.heard_s = now_s
+        # Heard: when the neuron or we last had something to say, the base of all that time does.
         self.first_byte_s: float | None = None
-        self.held_until_s: float | None = None
-        """While it waits for a model to load."""
         self.waits = False
-        """It waits, for that or for a seat."""
+        """It waits, for a model or for a seat: see `waiting`."""
         self.seated_s: float | None = None
         """Since when it is on its replica; None while it is on none."""
         self.replica: Replica | None = None
+        self.routed: tuple[RoutingRequest, RoutingDecision] | None = None
+        """What the router was told and must hear the end of."""
+        self.route_line = b""
+        """A header line for the caller, where it shall know its route."""
         self.stream: Stream | None = None
         self.attempts = 0
         self.excluded: tuple[Replica, ...] = ()
@@ -124,8 +125,8 @@ class Relay(StreamHandler):
         self.bytes_out = 0
         self._response: ResponseHead | None = None
         self._committed = False
-        self._parts: list[bytes] = []
-        self._parts_bytes = 0
+        self._collected: bytearray | None = None
+        """Of an answer that is told in one piece."""
         self._owed_bytes = 0
         self._at_boundary = True
         self._done_held = False
@@ -165,7 +166,7 @@ class Relay(StreamHandler):
         self.heard_s = now_s
         size = len(data)
         if not self._committed or self._response is None or self._response.status != 200:
-            self._collect(data, size)
+            self._collect(data)
             stream.consumed(size)
             return
         if self.first_byte_s is None and not data.startswith(b":"):
@@ -192,22 +193,23 @@ class Relay(StreamHandler):
         because = f"the neuron's answer could not be understood: {because}"
         self.abandon(Refusal(ErrorCode.ENGINE_GARBAGE, because))
 
-    def _collect(self, data: bytes, size: int) -> None:
+    def _collect(self, data: bytes) -> None:
         if self._response is None:
             self._give_up_on("its body came before its head")
             return
         if self.first_byte_s is None:
             self.first_byte_s = self.heard_s
-        self._parts.append(data)
-        self._parts_bytes += size
-        if self._parts_bytes > ANSWER_BYTES_MAX:
+        if self._collected is None:
+            self._collected = bytearray()
+        self._collected += data
+        if len(self._collected) > ANSWER_BYTES_MAX:
             because = f"the answer has more than {ANSWER_BYTES_MAX} bytes"
             self.abandon(Refusal(ErrorCode.ENGINE_GARBAGE, because))
 
     def on_answer(self, head: bytes, body: bytes, trailer: bytes) -> None:
         """Book a whole answer and pass it on: the way of nearly every request without a stream."""
         known = self._pipeline.answer_heads[head]
-        if known is None or self.over or self.head.stream or self._parts:
+        if known is None or self.over or self.head.stream or self._collected:
             super().on_answer(head, body, trailer)
             return
         self.first_byte_s = self._now()
@@ -217,8 +219,11 @@ class Relay(StreamHandler):
         self.trailer = read_trailer(trailer)
         self._conclude(known.outcome)
         exchange = self.exchange
-        lines = known.lines + self._pipeline.extra_lines(exchange)
+        lines = known.lines + self._extra_lines()
         exchange.respond(known.status, lines, body)
+
+    def _extra_lines(self) -> bytes:
+        return self._pipeline.extra_lines(self.exchange) + self.route_line
 
     def on_end(self, payload: bytes) -> None:
         """Book the request, then let the caller see its end."""
@@ -237,7 +242,7 @@ class Relay(StreamHandler):
             self.fail(self.otherwise)
             return
         exchange = self.exchange
-        body = b"".join(self._parts)
+        body = bytes(self._collected or b"")
         self.bytes_out = len(body)
         self._conclude(outcome_of_status(response.status))
         if self._committed:
@@ -245,7 +250,7 @@ class Relay(StreamHandler):
             self._break_off(b"data: " + body.replace(b"\n", b" ") + b"\n\n")
             return
         lines = headers.relayed_lines(response.content_type, response.retry_after_s)
-        exchange.respond(response.status, lines + self._pipeline.extra_lines(exchange), body)
+        exchange.respond(response.status, lines + self._extra_lines(), body)
 
     def on_reset(self, payload: bytes) -> None:
         """Try elsewhere where nothing was done yet, else tell the caller that it is broken."""
@@ -316,7 +321,7 @@ class Relay(StreamHandler):
     def _keep_alive(self, now_s: float) -> None:
         if now_s - self._kept_alive_s >= self._pipeline.settings.keepalive_interval_s:
             self._kept_alive_s = now_s
-            self.exchange.write(_KEEPALIVE)
+            self.exchange.write(self._pipeline.room.comment_for(self))
 
     # ── endings ───────────────────────────────────────────────────────────────────────────────
 
@@ -334,7 +339,7 @@ class Relay(StreamHandler):
         self.status = refusal.status
         self._conclude(outcome_of(refusal))
         status, lines, body = headers.refusal_answer(refusal, request_id)
-        self.exchange.respond(status, lines + self._pipeline.extra_lines(self.exchange), body)
+        self.exchange.respond(status, lines + self._extra_lines(), body)
 
     def abandon(self, refusal: Refusal) -> None:
         """End with an error because of us: the neuron is told to stop, too."""
@@ -344,7 +349,7 @@ class Relay(StreamHandler):
     @property
     def untouched(self) -> bool:
         """Nothing of an answer came from the neuron that has it now."""
-        return self._response is None and not self._parts
+        return self._response is None and not self._collected
 
     def leave_for_another(self) -> None:
         """Forget the replica that gave the request up; the next attempt starts clean."""
@@ -359,7 +364,7 @@ class Relay(StreamHandler):
         self._committed = True
         self.status = 200
         lines = headers.relayed_lines(content_type, None)
-        self.exchange.start(200, lines + self._pipeline.extra_lines(self.exchange))
+        self.exchange.start(200, lines + self._extra_lines())
 
     def _break_off(self, event: bytes) -> None:
         """Send the error event and cut the connection: every SDK takes a clean end for success."""
@@ -374,7 +379,7 @@ class Relay(StreamHandler):
     def _conclude(self, outcome: Outcome) -> None:
         self.over = True
         self.outcome = outcome
-        self._parts = []
+        self._collected = None
         self.kept.close()
         self.exchange.on_gone = None
         self.exchange.on_resume = None

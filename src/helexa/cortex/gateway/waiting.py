@@ -4,10 +4,13 @@ A request in line is let in when one ends; whatever else may have made room (a n
 seat that an anonymous caller may not have) is looked at with the next snapshot or sweep.
 """
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from helexa.cortex.gateway.admission import Admission
-from helexa.cortex.gateway.relay import Relay
+from helexa.cortex.gateway.loading import load_comment, still_loading
+from helexa.cortex.gateway.relay import KEEPALIVE, Relay
+from helexa.cortex.gateway.steering import asked_of
 from helexa.cortex.gateway.waiting_line import Claim
 from helexa.cortex.orchestrator.events import ModelWanted
 from helexa.cortex.orchestrator.scheduler import find_model
@@ -32,7 +35,8 @@ class WaitingRoom:
     def __init__(self, pipeline: "Pipeline", admission: Admission[Relay]) -> None:
         self.admission = admission
         self._pipeline = pipeline
-        self._held: dict[Relay, None] = {}
+        self._held: dict[Relay, float] = {}
+        """Requests for models that load, and until when each may wait."""
         self._due: dict[ModelId, None] = {}
         self._letting_in = False
 
@@ -45,6 +49,20 @@ class WaitingRoom:
     def queued(self) -> int:
         """Return how many requests wait for a seat."""
         return len(self.admission)
+
+    def by_model(self) -> dict[ModelId, int]:
+        """Return how many requests of each model wait."""
+        counts = Counter(self.admission.tickets.values())
+        for relay in self._held:
+            model = self._model_of(relay)
+            if model is not None:
+                counts[model.config.id] += 1
+        return dict(counts)
+
+    def comment_for(self, relay: Relay) -> bytes:
+        """Return the comment that keeps a silent stream alive: how far its model is, or nothing."""
+        model = self._model_of(relay) if relay in self._held else None
+        return KEEPALIVE if model is None else load_comment(model, self._pipeline.now())
 
     # ── coming ────────────────────────────────────────────────────────────────────────────────
 
@@ -63,8 +81,8 @@ class WaitingRoom:
             admission.tickets or admission.bounds_keys or (anonymous and admission.keys_are_shown)
         ):
             return False
-        model = find_model(self._pipeline.asked_of(relay), self._pipeline.snapshot())
-        if isinstance(model, Refusal):
+        model = self._model_of(relay)
+        if model is None:
             return False
         model_id = model.config.id
         refusal = admission.refusal_of(model_id, principal.key_id)
@@ -83,8 +101,8 @@ class WaitingRoom:
         if full and relay in self.admission:
             return  # its turn has not come: it stays where it stands
         if full:
-            model = find_model(self._pipeline.asked_of(relay), self._pipeline.snapshot())
-            assert not isinstance(model, Refusal), "a model that is not there is full"
+            model = self._model_of(relay)
+            assert model is not None, "a model that is not there is full"
             self._stand_in_line(relay, model.config.id)
         elif refusal.code is ErrorCode.MODEL_LOADING and not relay.kept.resumes:
             self._hold(relay, refusal)
@@ -120,13 +138,11 @@ class WaitingRoom:
             relay.fail(Refusal(ErrorCode.RATE_LIMIT_EXCEEDED, because))
             return
         self.leave(relay)
-        request = pipeline.asked_of(relay)
-        model = find_model(request, pipeline.snapshot())
-        if not isinstance(model, Refusal):
-            pipeline.report(ModelWanted(model.config.id, cause=request.request_id))
+        model = self._model_of(relay)
+        if model is not None:
+            pipeline.report(ModelWanted(model.config.id, cause=relay.exchange.request_id))
         relay.waits = True
-        relay.held_until_s = relay.started_s + limit_s
-        self._held[relay] = None
+        self._held[relay] = relay.started_s + limit_s
 
     # ── going ─────────────────────────────────────────────────────────────────────────────────
 
@@ -134,7 +150,6 @@ class WaitingRoom:
         """A request waits no longer: it ended, or waits for something else."""
         relay.waits = False
         self.admission.leave(relay)
-        relay.held_until_s = None
         self._held.pop(relay, None)
 
     def sent(self, relay: Relay) -> None:
@@ -183,6 +198,11 @@ class WaitingRoom:
             if relay in admission:
                 passed_over.add(relay)
 
+    def _model_of(self, relay: Relay) -> ModelView | None:
+        snapshot = self._pipeline.snapshot()
+        model = find_model(asked_of(relay, snapshot, self._pipeline.router), snapshot)
+        return None if isinstance(model, Refusal) else model
+
     def _may_sit(self, model: ModelView, *, anonymous: bool) -> bool:
         sent = self._pipeline.inflight.on
         seats = ((max(each.capability.seats, 1), sent(each)) for each in model.replicas)
@@ -192,11 +212,10 @@ class WaitingRoom:
 
     def sweep(self, now_s: float) -> None:
         """End what waited too long, and look whether there is room after all."""
-        for relay in list(self._held):
-            if relay.held_until_s is not None and now_s >= relay.held_until_s:
-                waited_s = self._pipeline.settings.hold_for_load_s
-                because = f"the model is still loading after {waited_s:g} s; try again later"
-                relay.fail(Refusal(ErrorCode.MODEL_LOADING, because))
+        limit_s = self._pipeline.settings.hold_for_load_s
+        for relay, until_s in list(self._held.items()):
+            if now_s >= until_s:
+                relay.fail(still_loading(self._model_of(relay), limit_s, now_s))
         for relay, refusal in self.admission.expire(now_s):
             relay.waits = False
             relay.fail(relay.otherwise or refusal)

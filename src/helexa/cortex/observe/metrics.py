@@ -1,4 +1,7 @@
-"""The fleet's gauges, set from each snapshot. Their names are a contract: docs/metrics.md."""
+"""The fleet's gauges, set from the snapshot. Their names are a contract: docs/metrics.md.
+
+Counting a large fleet takes milliseconds, so it is done when somebody reads the metrics.
+"""
 
 from typing import Final
 
@@ -36,7 +39,7 @@ class FleetMetrics:
                 self._desired[model_id] = self._metrics.gauge(
                     "helexa_replicas_desired", _DESIRED, model=model_id
                 )
-            self._desired[model_id].set(desired.replicas_min)
+            self._desired[model_id].set(desired.replicas)
 
     def _count_neurons(self, snapshot: FleetSnapshot) -> None:
         counts = dict.fromkeys(NeuronState, 0)

@@ -36,6 +36,8 @@ class Provision:
     cause: str = ""
     command_id: CommandId = UNISSUED
     connection: int = 0
+    makes_room_for: ModelId | None = None
+    """The model is unloaded so that this one can be loaded in its place."""
 
 
 @dataclass(frozen=True, slots=True)

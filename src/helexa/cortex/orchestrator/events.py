@@ -7,6 +7,9 @@ the neuron's current one are ignored: nothing of an old connection is ever booke
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from helexa.cortex.orchestrator.demand import DemandSample
+from helexa.cortex.orchestrator.remembered import DemandMemory
+from helexa.cortex.orchestrator.rules import ModelRules, ProvisioningPolicy
 from helexa.protocol.control import ProvisioningResponse, Register
 from helexa.protocol.ids import CommandId, ModelId, NeuronId
 from helexa.protocol.model import ModelConfig, ModelStatus
@@ -116,15 +119,33 @@ class NeuronRestored:
     models: tuple[ModelStatus, ...]
     owned: frozenset[ModelId] = frozenset()
     """Models that this cortex had put there."""
+    cordoned: bool = False
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NeuronMarked:
+    """An operator set a neuron's marks, whole; both False is what every neuron begins with.
+
+    `cordoned`: no model is placed there any more. `draining`: its models move elsewhere where they
+    are needed and leave once their requests are done; it implies `cordoned`.
+    """
+
+    neuron_id: NeuronId
+    cordoned: bool
+    draining: bool
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class DesiredChanged:
-    """What should run is now this, whole: configs by model id, and how many replicas of each."""
+    """What should run is now this, whole: the models, and what is asked of each."""
 
     models: tuple[ModelConfig, ...]
-    replicas_min: Mapping[ModelId, int] = field(default_factory=dict)
-    """1 where a model is not named."""
+    rules: Mapping[ModelId, ModelRules] = field(default_factory=dict)
+    """One replica, loaded ahead, where a model is not named."""
+    policy: ProvisioningPolicy | None = None
+    """None: the knobs stay as they are."""
     cause: str = ""
 
 
@@ -137,8 +158,41 @@ class ModelWanted:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelUnwanted:
+    """An operator unloads a model everywhere; it stays away until somebody asks for it again."""
+
+    model_id: ModelId
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPinned:
+    """An operator pins a model, so that it is never evicted and never leaves, or unpins it."""
+
+    model_id: ModelId
+    pinned: bool
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DemandSampled:
+    """What the gateways saw of each model since the last event of this kind."""
+
+    samples: tuple[DemandSample, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DemandRestored:
+    """What was learned before cortex restarted; it comes before everything else."""
+
+    memory: DemandMemory
+    away_s: float = 0.0
+    """Seconds since it was written."""
+
+
+@dataclass(frozen=True, slots=True)
 class RequestOutcome:
-    """How a request ended on a replica, as far as the neuron or engine is to answer for it.
+    """How requests ended on a replica, as far as the neuron or engine is to answer for it.
 
     `ok` is False for a lost connection, a crash or garbage; never for the caller's own mistakes.
     """
@@ -148,6 +202,8 @@ class RequestOutcome:
     ok: bool
     latency_ms: float
     cause: str = ""
+    count: int = 1
+    """How many requests ended so; the latency is the last one's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +223,13 @@ Event = (
     | NeuronLeaving
     | NeuronGone
     | NeuronRestored
+    | NeuronMarked
     | DesiredChanged
     | ModelWanted
+    | ModelUnwanted
+    | ModelPinned
+    | DemandSampled
+    | DemandRestored
     | RequestOutcome
     | Tick
 )

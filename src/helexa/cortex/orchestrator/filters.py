@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from helexa.cortex.orchestrator.requests import Candidate, RoutingRequest
-from helexa.cortex.orchestrator.snapshot import ModelView
+from helexa.cortex.orchestrator.snapshot import ModelView, Replica
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.model import ModelCapability
 from helexa.protocol.workload import WORKLOAD_OF_OPERATION, WorkloadClass
@@ -25,6 +25,10 @@ _UNABLE: Final = {
     "response_format": "cannot keep to JSON (its engine has no such mode)",
 }
 """Fields that some models cannot honour, and what is said then: an engine would just drop them."""
+
+
+TenantPolicy = Callable[[RoutingRequest, Replica], bool]
+"""Tells whether a caller's request may go to a replica; called often, so it must be quick."""
 
 
 class Filter(NamedTuple):
@@ -129,12 +133,26 @@ def _refuse_tried(_request: RoutingRequest, model: ModelView) -> Refusal:
     )
 
 
+def _keep_open(_request: RoutingRequest, candidates: list[Candidate]) -> list[Candidate]:
+    return [c for c in candidates if not c.replica.cordoned]
+
+
+def _refuse_closed(_request: RoutingRequest, model: ModelView) -> Refusal:
+    return Refusal(
+        ErrorCode.SERVICE_UNAVAILABLE,
+        f"model {model.config.id!r} is being moved to another neuron",
+        retry_after_s=UNHEALTHY_RETRY_S,
+    )
+
+
 def _keep_healthy(_request: RoutingRequest, candidates: list[Candidate]) -> list[Candidate]:
     return [c for c in candidates if c.replica.healthy and not c.replica.suspect]
 
 
 def _ails(_request: RoutingRequest, candidate: Candidate) -> str:
-    return "has not been heard for a while" if candidate.replica.suspect else "is not healthy"
+    if candidate.replica.suspect:
+        return "has not been heard for a while"
+    return "too many of its requests failed of late"
 
 
 def _refuse_unhealthy(_request: RoutingRequest, model: ModelView) -> Refusal:
@@ -157,11 +175,36 @@ def _refuse_full(_request: RoutingRequest, model: ModelView) -> Refusal:
     )
 
 
+def _keep_probed(_request: RoutingRequest, candidates: list[Candidate]) -> list[Candidate]:
+    return [c for c in candidates if not (c.replica.probing and c.in_flight)]
+
+
+def _keep_allowed_by(may: TenantPolicy) -> Callable[..., list[Candidate]]:
+    return lambda request, candidates: [c for c in candidates if may(request, c.replica)]
+
+
+def _refuse_tenant(request: RoutingRequest, model: ModelView) -> Refusal:
+    who = f"the key {request.principal!r}" if request.principal else "a caller without a key"
+    return Refusal(
+        ErrorCode.PERMISSION_DENIED,
+        f"{who} may use no replica of model {model.config.id!r}",
+        param="model",
+    )
+
+
+def tenant_filter(may: TenantPolicy) -> Filter:
+    """Return the filter that asks a policy who may use what."""
+    said = "the tenant policy does not allow it"
+    return Filter("tenant", _keep_allowed_by(may), lambda _r, _c: said, _refuse_tenant)
+
+
 FILTERS: Final = (
     Filter("capability", _keep_able, _lacks, refuse_unsupported),
     Filter("context", _keep_large_enough, _too_long, _refuse_too_long),
     Filter("untried", _keep_untried, lambda _r, _c: "was tried for this request", _refuse_tried),
+    Filter("cordon", _keep_open, lambda _r, _c: "its neuron is being drained", _refuse_closed),
     Filter("health", _keep_healthy, _ails, _refuse_unhealthy),
+    Filter("circuit", _keep_probed, lambda _r, _c: "is being probed", _refuse_unhealthy),
     Filter(
         "seats",
         _keep_free,

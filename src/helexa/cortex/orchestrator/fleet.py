@@ -10,7 +10,7 @@ this cortex asked for is kept beside it, and never instead of it.
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from helexa.cortex.orchestrator import events as ev
 from helexa.cortex.orchestrator.commands import (
@@ -25,9 +25,10 @@ from helexa.cortex.orchestrator.instances import (
     expired,
     issued,
     reported,
-    request_ended,
+    requests_ended,
     undelivered,
 )
+from helexa.cortex.orchestrator.ledger import Ledger
 from helexa.cortex.orchestrator.liveness import (
     CLOSE_LOST,
     CLOSE_REPLACED,
@@ -37,11 +38,12 @@ from helexa.cortex.orchestrator.liveness import (
     refuse_takeover,
     state_after_silence,
 )
-from helexa.cortex.orchestrator.neurons import Neuron, surplus_of
+from helexa.cortex.orchestrator.neurons import ABSENT_MAX, Neuron
 from helexa.cortex.orchestrator.policy import FleetPolicy
-from helexa.cortex.orchestrator.snapshot import EMPTY, FleetSnapshot, Instance, frozen
-from helexa.cortex.orchestrator.views import model_views, names_of
-from helexa.cortex.orchestrator.wishes import Wishes
+from helexa.cortex.orchestrator.remembered import DemandMemory
+from helexa.cortex.orchestrator.snapshot import FleetSnapshot, Instance
+from helexa.cortex.orchestrator.views import next_snapshot
+from helexa.cortex.orchestrator.wishes import Wish, Wishes
 from helexa.protocol.control import LoadModel
 from helexa.protocol.ids import CommandId, ModelId, NeuronId
 from helexa.protocol.join import CLOSE_NODE_ID_TAKEN
@@ -62,12 +64,15 @@ class FleetState:
         self._policy = policy
         self._prefix = command_prefix
         self._issued = 0
-        self._version = 0
         self._neurons: dict[NeuronId, Neuron] = {}
-        self._wishes = Wishes(preload=policy.preload)
+        self._absent: dict[NeuronId, None] = {}  # in the order in which they left
+        self._wishes = Wishes(policy)
         self._commands: list[Command] = []
-        self._changed = True
-        self._last = EMPTY
+        self._ledger = Ledger()
+        self._changed = True  # more than the ledger knows of: every view is made anew
+        self._plan_issued = -1
+        self._planned_s = 0.0
+        self._last = FleetSnapshot(default_models=policy.default_models)
         self._handlers: Final[dict[type, Callable[[Any, float], None]]] = {
             ev.NeuronRegistered: self._registered,
             ev.NeuronHeard: self._heard,
@@ -80,8 +85,8 @@ class FleetState:
             ev.NeuronLeaving: self._leaving,
             ev.NeuronGone: self._gone,
             ev.NeuronRestored: self._restored,
-            ev.DesiredChanged: self._desired_changed,
-            ev.ModelWanted: self._wanted,
+            ev.NeuronMarked: self._marked,
+            **dict.fromkeys(get_args(Wish), self._wish),
             ev.RequestOutcome: self._request_outcome,
             ev.Tick: self._tick,
         }
@@ -93,44 +98,45 @@ class FleetState:
         commands, self._commands = self._commands, []
         return commands
 
+    def plan_is_due(self, now: float) -> bool:
+        """Tell whether a reconcile could find anything that the last `issue` did not know."""
+        return self.snapshot(now).plan != self._plan_issued
+
     def issue(self, provisions: Iterable[Provision], now: float) -> list[Provision]:
-        """Give each command its id and connection, and remember that it is under way."""
+        """Give each command its id and connection, and remember that it is under way.
+
+        `provisions` are all that follows from the last snapshot, none included.
+        """
+        self._plan_issued = self._last.plan
         out: list[Provision] = []
         for provision in provisions:
             neuron = self._neurons[provision.neuron_id]
             self._issued += 1
             command_id = CommandId(f"{self._prefix}-{self._issued}")
             instance = neuron.instances.get(provision.model_id, _ABSENT)
-            instance = issued(
-                instance, command_id, provision.command, now, self._policy.command_timeout_s
-            )
-            if isinstance(provision.command, LoadModel):
-                owned = provision.model_id in self._wishes.configured
-                instance = replace(instance, owned=instance.owned or owned)
+            timeout_s = self._policy.command_timeout_s
+            newcomer = provision.makes_room_for
+            instance = issued(instance, command_id, provision.command, now, timeout_s, newcomer)
+            loads = isinstance(provision.command, LoadModel)
+            if loads and provision.model_id in self._wishes.configured:
+                instance = replace(instance, owned=True)
             neuron.put(provision.model_id, instance)
-            self._changed = True
             out.append(replace(provision, command_id=command_id, connection=neuron.connection))
         return out
 
     def snapshot(self, now: float) -> FleetSnapshot:
         """Return the fleet as of now; the last snapshot itself where nothing has changed."""
-        if not self._changed:
-            return self._last
-        self._changed = False
-        self._version += 1
-        neurons = {key: neuron.view() for key, neuron in self._neurons.items()}
-        desired = self._wishes.desired(self._neurons.values(), self._last.models)
-        models = model_views(self._wishes.configured, desired, neurons, now)
-        self._last = FleetSnapshot(
-            version=self._version,
-            taken_s=now,
-            models=frozen(models),
-            names=frozen(names_of(models)),
-            neurons=frozen(neurons),
-            default_models=self._policy.default_models,
-            desired=frozen(desired),
-        )
+        if self._changed or self._ledger:
+            everything, self._changed = self._changed, False
+            if everything or self._ledger.plan:
+                self._planned_s = now
+            fleet = self._neurons, self._wishes, self._ledger
+            self._last = next_snapshot(self._last, *fleet, now, everything=everything)
         return self._last
+
+    def memory(self, now: float, wall_s: float) -> DemandMemory:
+        """Return what was learned, as it is kept over a restart; `wall_s` is Unix time."""
+        return self._wishes.memory(now, wall_s)
 
     def next_deadline_s(self) -> float | None:
         """Return when silence would next change a neuron's state."""
@@ -151,7 +157,6 @@ class FleetState:
             if because is not None:
                 known.conflicts += 1
                 known.touch()
-                self._changed = True
                 self._remark("neuron_refused", "warning", neuron_id, because=because)
                 self._close(event.connection, CLOSE_NODE_ID_TAKEN, because)
                 return
@@ -159,14 +164,13 @@ class FleetState:
                 if known.descriptor.epoch != register.neuron.epoch:
                     known.taken_over_s = now
                 self._close(known.connection, CLOSE_REPLACED, "this neuron connected anew")
-        neuron = Neuron.registered(event.connection, register, now)
+        neuron = Neuron.registered(event.connection, register, now, self._ledger)
         if known is not None:
             neuron.inherit(known)
         self._neurons[neuron_id] = neuron
-        for surplus in surplus_of(self._neurons):
-            del self._neurons[surplus]
+        self._absent.pop(neuron_id, None)
         self._report_all(neuron, register.models, now, fresh=True)
-        self._changed = True
+        neuron.turn()
         self._commands.append(AcceptNeuron(event.connection, neuron_id))
         self._remark("neuron_registered", "info", neuron_id)
 
@@ -182,9 +186,8 @@ class FleetState:
             self._remark("neuron_heard_again", "info", neuron.descriptor.id)
 
     def _fits_state(self, neuron: Neuron, now: float) -> bool:
-        silence_s = now - neuron.heard_s
-        state = state_after_silence(neuron.state, silence_s, self._policy.liveness)
-        return state is NeuronState.CONNECTED
+        silence_s, policy = now - neuron.heard_s, self._policy.liveness
+        return state_after_silence(neuron.state, silence_s, policy) is NeuronState.CONNECTED
 
     def _leaving(self, event: ev.NeuronLeaving, now: float) -> None:
         neuron = self._current(event.neuron_id, event.connection)
@@ -199,6 +202,9 @@ class FleetState:
 
     def _lose(self, neuron: Neuron, now: float, because: str) -> None:
         self._enter(neuron, NeuronState.GONE, now)
+        self._absent[neuron.descriptor.id] = None
+        while len(self._absent) > ABSENT_MAX:  # names made up one after another must not pile up
+            self._forget(min(self._absent, key=lambda key: self._neurons[key].cordoned))
         neuron.connection = 0
         for model_id, instance in list(neuron.instances.items()):
             neuron.put(model_id, replace(instance, pending=None))
@@ -207,18 +213,23 @@ class FleetState:
     def _restored(self, event: ev.NeuronRestored, now: float) -> None:
         if event.neuron.id in self._neurons:
             return
-        neuron = Neuron.restored(event, now)
+        neuron = Neuron.restored(event, now, self._ledger)
         self._neurons[event.neuron.id] = neuron
+        self._absent[event.neuron.id] = None
         self._report_all(neuron, event.models, now, fresh=True)
-        self._changed = True
+        neuron.turn()
+
+    def _marked(self, event: ev.NeuronMarked, _now: float) -> None:
+        neuron = self._neurons.get(event.neuron_id)
+        if neuron is not None and (mark := neuron.mark(event)):
+            self._remark(f"neuron_{mark}", "info", event.neuron_id, because=event.cause)
 
     def _tick(self, _event: ev.Tick, now: float) -> None:
         liveness = self._policy.liveness
         for neuron_id, neuron in list(self._neurons.items()):
             if neuron.state not in PRESENT:
-                if now - neuron.since_s >= liveness.forgotten_after_s:
-                    del self._neurons[neuron_id]
-                    self._changed = True
+                if neuron.is_forgotten(now, liveness.forgotten_after_s):
+                    self._forget(neuron_id)
                     self._remark("neuron_forgotten", "info", neuron_id)
                 continue
             state = state_after_silence(neuron.state, now - neuron.heard_s, liveness)
@@ -229,20 +240,17 @@ class FleetState:
             elif state is not neuron.state:
                 self._enter(neuron, state, now)
                 self._remark("neuron_suspect", "warning", neuron_id)
-            for model_id, instance in list(neuron.instances.items()):
-                self._put(neuron, model_id, expired(instance, now))
-        # Waits after failures end by time alone, and what is shown of them is as of a moment.
-        if self._wishes.expires(now) or self._waits():
-            self._changed = True
+            for model_id in sorted(neuron.waiting):
+                self._put(neuron, model_id, expired(neuron.instances[model_id], now))
+        # Waits after failures end by time alone, and are shown as of a moment.
+        waits = any(n.waits(self._planned_s) for n in self._neurons.values())
+        if self._wishes.tick(self._last.models, self._last.neurons, now) or waits:
+            self._ledger.plan = True
 
-    def _waits(self) -> bool:
-        held_back = any(
-            i.not_before_s > self._last.taken_s
-            for n in self._neurons.values()
-            for i in n.instances.values()
-        )
-        gone = any(n.state not in PRESENT and n.instances for n in self._neurons.values())
-        return held_back or gone
+    def _forget(self, neuron_id: NeuronId) -> None:
+        neuron = self._neurons.pop(neuron_id)
+        self._absent.pop(neuron_id, None)
+        neuron.drop_all()
 
     # ── reports ───────────────────────────────────────────────────────────────────────────────
 
@@ -254,7 +262,6 @@ class FleetState:
         neuron.health, neuron.load = event.health, event.load
         neuron.touch()
         self._report_all(neuron, event.models, now)
-        self._changed = True
 
     def _capabilities(self, event: ev.CapabilitiesChanged, now: float) -> None:
         neuron = self._current(event.neuron_id, event.connection)
@@ -262,13 +269,13 @@ class FleetState:
             return
         if neuron.capabilities != event.capabilities:
             # What it refused for want of an engine or of memory may work now.
-            for model_id, instance in list(neuron.instances.items()):
+            for model_id in sorted(neuron.waiting):
+                instance = neuron.instances[model_id]
                 if not instance.recovering:
                     neuron.put(model_id, replace(instance, not_before_s=0.0, refusals=0))
         neuron.capabilities = event.capabilities
-        neuron.touch()
+        neuron.turn()
         self._report_all(neuron, event.models, now)
-        self._changed = True
 
     def _health(self, event: ev.HealthReported, now: float) -> None:
         neuron = self._current(event.neuron_id, event.connection)
@@ -276,7 +283,6 @@ class FleetState:
             self._alive(neuron, now, now)
             neuron.health = event.health
             neuron.touch()
-            self._changed = True
 
     def _model_reported(self, event: ev.ModelReported, now: float) -> None:
         neuron = self._current(event.neuron_id, event.connection)
@@ -286,18 +292,17 @@ class FleetState:
     def _report_all(
         self, neuron: Neuron, statuses: tuple[ModelStatus, ...], now: float, *, fresh: bool = False
     ) -> None:
-        listed = {status.model_id for status in statuses}
         for status in statuses:
             self._report(neuron, status, now, fresh=fresh)
-        for model_id, instance in list(neuron.instances.items()):
-            if model_id in listed:
-                continue
+        for model_id in sorted(neuron.instances.keys() - {s.model_id for s in statuses}):
+            instance = neuron.instances[model_id]
             waits = instance.refusals or instance.not_before_s > now
             if instance.pending is None and not waits:
                 neuron.drop(model_id)
-                self._changed = True
-            elif instance.status is not None:
-                self._put(neuron, model_id, replace(instance, status=None, owned=False))
+            elif instance.status is not None or instance.known_digest:
+                # It has no config of it either: a load alone would be refused for ever.
+                bare = replace(instance, status=None, owned=False, known_digest="")
+                self._put(neuron, model_id, bare)
 
     def _report(self, neuron: Neuron, status: ModelStatus, now: float, *, fresh: bool) -> None:
         if not neuron.has_room_for(status.model_id):
@@ -314,8 +319,9 @@ class FleetState:
             level = "warning" if status.state is ModelState.FAILED else "info"
             event = f"model_{status.state}"
             self._remark(event, level, neuron_id, status.model_id, status.because)
-        if status.state is ModelState.LOADED:
-            self._wishes.satisfied(status.model_id)
+        after = neuron.instances[status.model_id]
+        if not neuron.draining:
+            self._wishes.changed(neuron.capabilities.hardware, before, after, now)
 
     # ── commands ──────────────────────────────────────────────────────────────────────────────
 
@@ -326,7 +332,6 @@ class FleetState:
         response = event.response
         neuron.answers.append(response)
         neuron.touch()
-        self._changed = True
         instance = neuron.instances.get(response.model_id)
         if instance is not None:
             neuron.put(response.model_id, answered(instance, response, now, self._policy))
@@ -339,30 +344,27 @@ class FleetState:
         neuron = self._neurons.get(event.neuron_id)
         if neuron is None:
             return
-        for model_id, instance in list(neuron.instances.items()):
+        for model_id in sorted(neuron.waiting):
+            instance = neuron.instances[model_id]
             after = undelivered(instance, event.command_id, now, self._policy)
             self._put(neuron, model_id, after)
         self._remark("command_undelivered", "warning", event.neuron_id, because=event.because)
 
     # ── wishes ────────────────────────────────────────────────────────────────────────────────
 
-    def _desired_changed(self, event: ev.DesiredChanged, _now: float) -> None:
-        self._wishes.configure(event)
-        self._changed = True
-
-    def _wanted(self, event: ev.ModelWanted, now: float) -> None:
-        if event.model_id in self._last.models and self._wishes.want(event, now):
-            self._changed = True
+    def _wish(self, event: Wish, now: float) -> None:
+        if self._wishes.take(event, now, self._last.models):
+            self._ledger.wish(plan=not isinstance(event, ev.DemandSampled))
 
     def _request_outcome(self, event: ev.RequestOutcome, now: float) -> None:
         neuron = self._neurons.get(event.neuron_id)
         instance = neuron.instances.get(event.model_id) if neuron is not None else None
         if neuron is None or instance is None:
             return
-        after = request_ended(instance, ok=event.ok, now=now)
-        if after.shunned_until_s > now and instance.shunned_until_s <= now:
-            because = f"{after.request_failures} requests in a row failed"
-            self._remark("replica_shunned", "warning", event.neuron_id, event.model_id, because)
+        after = requests_ended(instance, ok=event.ok, count=event.count, now=now)
+        if after.circuit.state is not instance.circuit.state:
+            name, level, because = after.circuit.remark()
+            self._remark(name, level, event.neuron_id, event.model_id, because)
         self._put(neuron, event.model_id, after)
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────
@@ -375,13 +377,12 @@ class FleetState:
 
     def _enter(self, neuron: Neuron, state: NeuronState, now: float) -> None:
         neuron.state, neuron.since_s = state, now
-        neuron.touch()
-        self._changed = True
+        neuron.turn()
 
     def _put(self, neuron: Neuron, model_id: ModelId, instance: Instance) -> None:
-        if neuron.instances.get(model_id) != instance:
+        before = neuron.instances.get(model_id)
+        if before is not instance and before != instance:
             neuron.put(model_id, instance)
-            self._changed = True
 
     def _close(self, connection: int, code: int, because: str) -> None:
         if connection:

@@ -5,13 +5,8 @@ from typing import Final
 
 import msgspec
 
-from helexa.cortex.orchestrator.policy import (
-    ACCEPTED_S,
-    OWN_RETRY_MARGIN_S,
-    REQUEST_FAILURES_MAX,
-    SHUNNED_S,
-    FleetPolicy,
-)
+from helexa.cortex.orchestrator import circuit
+from helexa.cortex.orchestrator.policy import ACCEPTED_S, OWN_RETRY_MARGIN_S, FleetPolicy
 from helexa.cortex.orchestrator.snapshot import Instance, Pending
 from helexa.protocol.control import (
     LoadModel,
@@ -20,11 +15,12 @@ from helexa.protocol.control import (
     UnloadModel,
     UpsertModelConfig,
 )
-from helexa.protocol.ids import CommandId
+from helexa.protocol.ids import CommandId, ModelId
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.model import ModelStatus
 
 _UP: Final = frozenset({ModelState.LOADING, ModelState.LOADED})
+_GONE: Final = frozenset({ModelState.UNLOADED, ModelState.FAILED})
 
 
 def issued(
@@ -33,9 +29,11 @@ def issued(
     command: ProvisioningCommand,
     now: float,
     timeout_s: float,
+    makes_room_for: ModelId | None = None,
 ) -> Instance:
     """Remember a command that is about to be sent."""
-    return replace(instance, pending=Pending(command_id, command, now, now + timeout_s))
+    pending = Pending(command_id, command, now, now + timeout_s)
+    return replace(instance, pending=pending, makes_room_for=makes_room_for)
 
 
 def answered(
@@ -50,6 +48,7 @@ def answered(
         return replace(
             instance,
             pending=None,
+            makes_room_for=None,
             refusals=refusals,
             because=response.because,
             not_before_s=now + policy.retry.bound_s(refusals - 1),
@@ -69,18 +68,17 @@ def undelivered(
     if instance.pending is None or instance.pending.command_id != command_id:
         return instance
     not_before_s = max(instance.not_before_s, now + policy.retry.initial_s)
-    return replace(instance, pending=None, not_before_s=not_before_s)
+    return replace(instance, pending=None, makes_room_for=None, not_before_s=not_before_s)
 
 
 def expired(instance: Instance, now: float) -> Instance:
     """Forget a command whose effect did not show in time, and waits that are over."""
     if instance.pending is not None and instance.pending.deadline_s <= now:
-        instance = replace(instance, pending=None)
+        instance = replace(instance, pending=None, makes_room_for=None)
     if instance.recovering and instance.not_before_s <= now:
         instance = replace(instance, recovering=False)
-    if 0.0 < instance.shunned_until_s <= now:
-        # On probation: the next failure shuns it again, one success clears it.
-        instance = replace(instance, shunned_until_s=0.0, request_failures=REQUEST_FAILURES_MAX - 1)
+    if instance.circuit is not circuit.CLOSED:
+        instance = replace(instance, circuit=circuit.passed(instance.circuit, now))
     return instance
 
 
@@ -90,6 +88,10 @@ def reported(instance: Instance, status: ModelStatus, now: float, policy: FleetP
     Reports without a config or capability keep what an earlier one said of the same config.
     """
     before = instance.status
+    if before is None or before.state is not status.state:
+        instance = replace(instance, since_s=now)
+        if status.state in _GONE:
+            instance = replace(instance, makes_room_for=None)
     if status.config is not None:
         instance = replace(instance, known_digest=status.config.digest())
     if before is not None and before.config_digest == status.config_digest:
@@ -102,18 +104,13 @@ def reported(instance: Instance, status: ModelStatus, now: float, policy: FleetP
     if status.state in _UP:
         instance = replace(instance, recovering=False, refusals=0, because="", not_before_s=0.0)
         if before is None or before.state is not status.state:
-            instance = replace(instance, request_failures=0, shunned_until_s=0.0)
+            instance = replace(instance, circuit=circuit.CLOSED)
     return replace(instance, pending=_still_pending(instance.pending, status))
 
 
-def request_ended(instance: Instance, *, ok: bool, now: float) -> Instance:
-    """Count a request's end; several failures in a row take the replica out for a while."""
-    if ok:
-        return replace(instance, request_failures=0, shunned_until_s=0.0)
-    failures = instance.request_failures + 1
-    if failures < REQUEST_FAILURES_MAX:
-        return replace(instance, request_failures=failures)
-    return replace(instance, request_failures=failures, shunned_until_s=now + SHUNNED_S)
+def requests_ended(instance: Instance, *, ok: bool, count: int, now: float) -> Instance:
+    """Count requests that ended alike; many failures take the replica out for a while."""
+    return replace(instance, circuit=circuit.ended(instance.circuit, ok=ok, count=count, now=now))
 
 
 def _filled(status: ModelStatus, before: ModelStatus) -> ModelStatus:

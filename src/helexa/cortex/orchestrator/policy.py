@@ -6,6 +6,8 @@ from types import MappingProxyType
 from typing import Final
 
 from helexa.cortex.orchestrator.liveness import LivenessPolicy
+from helexa.cortex.orchestrator.rules import ProvisioningPolicy
+from helexa.cortex.orchestrator.strategy import DEFAULT_STRATEGY, ProvisioningStrategy
 from helexa.protocol.ids import ModelId
 from helexa.protocol.workload import WorkloadClass
 from helexa.util.backoff import Backoff
@@ -16,12 +18,9 @@ REPLACE_AFTER_S: Final = 15.0
 """A neuron that vanished is given this long to come back before its models go elsewhere."""
 OWN_RETRY_MARGIN_S: Final = 15.0
 """Past a neuron's own time for a retry, cortex waits this long before it acts itself."""
-DEMAND_S: Final = 300.0
-"""A model that was asked for and could not be loaded is given up after this time."""
-REQUEST_FAILURES_MAX: Final = 3
-"""This many failed requests in a row take a replica out of routing."""
-SHUNNED_S: Final = 10.0
-"""For this long; after it, one more failure takes it out again."""
+SURPLUS_S: Final = 30.0
+"""A replica too many leaves only when all of them have been there for so long: a neuron that comes
+and goes must not make its models come and go elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +32,8 @@ class FleetPolicy:
     """Waits before a neuron is asked again to load what failed on it."""
     command_timeout_s: float = 10.0
     """A command that was not answered by then counts as lost."""
-    preload: bool = True
-    """Load configured models at once; else only when a request asks for them."""
+    provisioning: ProvisioningPolicy = field(default_factory=ProvisioningPolicy)
+    strategy: ProvisioningStrategy = DEFAULT_STRATEGY
     default_models: Mapping[WorkloadClass, ModelId] = field(
         default_factory=lambda: MappingProxyType({})
     )

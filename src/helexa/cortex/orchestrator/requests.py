@@ -1,9 +1,13 @@
 """What routing is asked and what it answers. Values only, pure."""
 
+import zlib
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
+from helexa.cortex.orchestrator.pace import UNKNOWN, Pace
+from helexa.cortex.orchestrator.prefix import Holder, holder_of
 from helexa.cortex.orchestrator.snapshot import ModelView, Replica
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.neuron import NeuronDescriptor
@@ -26,6 +30,14 @@ class RoutingRequest(msgspec.Struct, frozen=True, gc=False):
     """The model may call tools: without them the answer would be another one."""
     json_schema: bool = False
     """The answer must be JSON."""
+    principal: str = ""
+    """The id of the caller's key; empty for callers without one."""
+    session: str = ""
+    """What the caller's requests of one conversation have in common; empty where not told."""
+    prefix: tuple[int, ...] = ()
+    """The prompt's block hashes (`prefix.blocks_of`); empty for prompts too small to matter."""
+    prompt_bytes: int = 0
+    """Size of the prompt; 0 where it is small or does not matter."""
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
@@ -36,6 +48,37 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     """Requests this gateway has open on it."""
     seats: int
     """Requests that it works on at the same time; at least 1."""
+    pace: Pace
+    """How fast it has been."""
+    holder: Holder
+    """As whom the prefix index knows it."""
+    mark: int
+    """A hash of its neuron's name."""
+
+
+def candidate_of(replica: Replica, in_flight: int, pace: Pace = UNKNOWN) -> Candidate:
+    """Return a replica as a candidate with so many requests of this gateway open on it."""
+    neuron_id = replica.neuron_id
+    seats = replica.capability.seats or 1
+    mark = zlib.crc32(neuron_id.encode())
+    return Candidate(replica, in_flight, seats, pace, holder_of(neuron_id, replica.epoch), mark)
+
+
+class Choice(NamedTuple):
+    """What a strategy chose among candidates, and why in one word."""
+
+    candidate: Candidate
+    reason: str
+    """`only`, `least_loaded`, `prefix`, `session`, `spill` (who knew the prompt or session was too
+    busy), or a word of the strategy's own."""
+
+
+class Share(NamedTuple):
+    """What one scorer said of all candidates, in their order; lower is better."""
+
+    name: str
+    weight: float
+    values: tuple[float, ...]
 
 
 class RoutingDecision(msgspec.Struct, frozen=True, gc=False):
@@ -51,6 +94,8 @@ class RoutingDecision(msgspec.Struct, frozen=True, gc=False):
     mode: str = "single"
     eligible: int = 1
     """How many replicas could have taken it."""
+    reason: str = "only"
+    """Why this one, in one word: see `Choice`."""
 
     @property
     def model_id(self) -> ModelId:
@@ -73,7 +118,7 @@ class Finding:
     because: str = ""
     score: float | None = None
     scores: tuple[tuple[str, float], ...] = ()
-    """Each scorer's share, unweighted."""
+    """Each scorer's share, unweighted; a scorer that had nothing to say is not named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +129,8 @@ class Explanation:
     chosen: NeuronId | None
     because: str
     findings: tuple[Finding, ...] = ()
+    reason: str = ""
+    """The word of the decision; empty for a refusal."""
+    strategy: str = ""
+    weights: tuple[tuple[str, float], ...] = ()
+    """Of the scorers that had something to say."""

@@ -8,7 +8,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from helexa.cortex.orchestrator.circuit import CLOSED, Circuit, CircuitState
+from helexa.cortex.orchestrator.demand import Learned, ModelDemand
 from helexa.cortex.orchestrator.liveness import NeuronState
+from helexa.cortex.orchestrator.rules import DEFAULT_RULES, ModelRules, ProvisioningPolicy
+from helexa.cortex.orchestrator.strategy import DEFAULT_STRATEGY, ProvisioningStrategy
 from helexa.protocol.control import ProvisioningCommand, ProvisioningResponse
 from helexa.protocol.ids import CommandId, ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
@@ -35,10 +39,19 @@ class Replica:
     """Of the neuron's process; a stream is opened only on this very one."""
     capability: ModelCapability
     healthy: bool = True
+    """False while its circuit is open: too many of its requests failed."""
+    probing: bool = False
+    """Its circuit is half-open: it gets one request at a time."""
     suspect: bool = False
     """The neuron has been silent for a while: it gets no new requests."""
+    cordoned: bool = False
+    """The neuron is drained and this model is served elsewhere: it gets no new requests."""
     active_requests: int = 0
     """As the neuron last reported, up to a heartbeat old; the gateway knows its own exactly."""
+    waiting_requests: int = 0
+    """Requests in the neuron's own queue, as it last reported."""
+    circuit: CircuitState = CircuitState.CLOSED
+    """Also told where it does not count, because too many replicas of the model fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +85,12 @@ class Instance:
     """Why the neuron last refused."""
     owned: bool = False
     """This cortex asked for it; only then is it taken away again when nobody wants it."""
-    request_failures: int = 0
-    """Requests failed in a row through the neuron's or engine's fault."""
-    shunned_until_s: float = 0.0
-    """It gets no requests before this time, after too many of those."""
+    circuit: Circuit = CLOSED
+    """How its requests ended, as far as the neuron or engine is to answer for it."""
+    since_s: float = 0.0
+    """When it entered its state."""
+    makes_room_for: ModelId | None = None
+    """It was told to leave, so that this model can be loaded here."""
 
     @property
     def state(self) -> ModelState:
@@ -85,14 +100,32 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class DesiredModel:
-    """A model that should run."""
+    """A model that is configured or asked for, and how many replicas of it should run now."""
 
     config: ModelConfig
     digest: str
-    replicas_min: int = 1
+    replicas: int = 1
+    """0: it is known, and loaded when somebody asks for it."""
     demanded: bool = False
     """Not in the config: a neuron knows it and a request asked for it."""
     cause: str = ""
+    rules: ModelRules = DEFAULT_RULES
+    waiting_since_s: float | None = None
+    """Since when requests wait for it; None: nobody does."""
+    because: str = ""
+    """Why so many replicas."""
+    set_aside: bool = False
+    """An operator unloaded it; it stays away until somebody asks for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What provisioning goes by, beside the neurons and what is desired."""
+
+    demand: Mapping[ModelId, ModelDemand] = field(default_factory=lambda: MappingProxyType({}))
+    learned: Learned = field(default_factory=Learned)
+    policy: ProvisioningPolicy = field(default_factory=ProvisioningPolicy)
+    strategy: ProvisioningStrategy = DEFAULT_STRATEGY
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +151,11 @@ class ModelView:
     """Not loaded, and some neuron could take it: reporting `ModelWanted` gets it loaded."""
     next_attempt_s: float | None = None
     """Monotonic time of the next attempt to load it, while every neuron waits after a failure."""
+    wanted: int = 0
+    """Replicas that should run now."""
+    ready_at_s: float | None = None
+    """Monotonic time at which its load should be done, by what loads took before."""
+    pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +182,10 @@ class NeuronView:
     """Newcomers with the same id that were refused."""
     faults: int = 0
     """Reports of it that the lifecycle table does not allow."""
+    cordoned: bool = False
+    """An operator wants no further models placed here."""
+    draining: bool = False
+    """An operator wants its models to move elsewhere and leave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +193,9 @@ class FleetSnapshot:
     """Everything that routing and showing need, as of one moment."""
 
     version: int = 0
+    plan: int = 0
+    """Rises when something changed that placement looks at; with the same number there is nothing
+    new to reconcile."""
     taken_s: float = 0.0
     models: Mapping[str, ModelView] = field(default_factory=lambda: MappingProxyType({}))
     """By model id; aliases are resolved by `names`."""
@@ -161,6 +206,8 @@ class FleetSnapshot:
         default_factory=lambda: MappingProxyType({})
     )
     desired: Mapping[ModelId, DesiredModel] = field(default_factory=lambda: MappingProxyType({}))
+    """Every configured model, and those that were asked for."""
+    outlook: Outlook = field(default_factory=Outlook)
     memo: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
     """What routing found out about this very snapshot: a cache that dies with it."""
 

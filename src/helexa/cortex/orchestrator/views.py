@@ -1,19 +1,29 @@
 """From neurons and wishes to what each model looks like across the fleet. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Final
 
+from helexa.cortex.orchestrator.board import Board, holds
+from helexa.cortex.orchestrator.circuit import CLOSED, CircuitState, restricted_of
+from helexa.cortex.orchestrator.demand import hardware_key
+from helexa.cortex.orchestrator.draining import is_relieved
+from helexa.cortex.orchestrator.ledger import Ledger
 from helexa.cortex.orchestrator.liveness import NeuronState
-from helexa.cortex.orchestrator.placement import Placement, booked_bytes, needs_of_models, place
-from helexa.cortex.orchestrator.provisioner import holds
+from helexa.cortex.orchestrator.neurons import Neuron
+from helexa.cortex.orchestrator.placement import Placement, place
 from helexa.cortex.orchestrator.snapshot import (
+    EMPTY,
     DesiredModel,
+    FleetSnapshot,
     Instance,
     ModelView,
     NeuronView,
+    Outlook,
     Replica,
     frozen,
 )
+from helexa.cortex.orchestrator.wishes import Wishes
 from helexa.protocol.control import UnloadModel
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
@@ -21,73 +31,168 @@ from helexa.protocol.model import ModelCapability, ModelConfig
 
 _ROUTABLE = frozenset({NeuronState.CONNECTED, NeuronState.SUSPECT})
 _UNKNOWN = ModelCapability()
+Where = list[tuple[NeuronView, Instance]]
 
 
-def model_views(
-    configured: Mapping[ModelId, DesiredModel],
-    desired: Mapping[ModelId, DesiredModel],
-    neurons: Mapping[NeuronId, NeuronView],
+def next_snapshot(
+    last: FleetSnapshot,
+    neurons: Mapping[NeuronId, Neuron],
+    wishes: Wishes,
+    ledger: Ledger,
     now: float,
+    *,
+    everything: bool,
+) -> FleetSnapshot:
+    """Return the snapshot after the last one, with what the ledger names (or all) made anew."""
+    views = dict(last.neurons)
+    for key in sorted(ledger.neurons):
+        if key in neurons:
+            views[key] = neurons[key].view()
+        else:
+            views.pop(key, None)
+    plans = everything or ledger.plan
+    desired = last.desired
+    if plans:
+        wishes.resize(last.models, views, now)
+        desired = wishes.desired(last.models)
+    outlook = wishes.outlook(now) if plans or ledger.demand else last.outlook
+    picture = Picture(desired, views, ledger.holders, outlook, now)
+    models = changed_views(picture, last, ledger, everything=everything)
+    if not desired.keys() <= models.keys():  # asked for, and nobody knows it any more
+        desired = {key: each for key, each in desired.items() if key in models}
+    ledger.clear()
+    return replace(
+        last,
+        version=last.version + 1,
+        plan=last.plan + plans,
+        taken_s=now,
+        models=frozen(models),
+        names=names_of(models, last),
+        neurons=frozen(views),
+        desired=frozen(desired) if isinstance(desired, dict) else desired,
+        outlook=outlook,
+        memo={},
+    )
+
+
+class Picture:
+    """Everything that the view of one model is made from.
+
+    `holders` are the neurons that have an instance of a model. Where models could go is worked
+    out only for one that needs it.
+    """
+
+    def __init__(
+        self,
+        desired: Mapping[ModelId, DesiredModel],
+        neurons: Mapping[NeuronId, NeuronView],
+        holders: Mapping[ModelId, Collection[NeuronId]],
+        outlook: Outlook,
+        now: float,
+    ) -> None:
+        self.desired = desired
+        self.neurons = neurons
+        self.holders = holders
+        self.outlook = outlook
+        self.now = now
+        self._board: Board | None = None
+
+    @property
+    def board(self) -> Board:
+        """Return the fleet's memory and places."""
+        if self._board is None:
+            self._board = Board(self.neurons.values(), self.desired, self.outlook, self.now)
+        return self._board
+
+    def where(self, model_id: ModelId) -> Where:
+        """Return the neurons that have an instance of a model, by id."""
+        held = sorted(self.holders.get(model_id, ()))
+        return [(self.neurons[key], self.neurons[key].instances[model_id]) for key in held]
+
+    def place(self, config: ModelConfig) -> Placement:
+        """Return where one more replica of a model could go now."""
+        model = self.desired.get(config.id)
+        model = model or DesiredModel(config, config.digest(), demanded=True)
+        return place(model, self.board, ever=True)
+
+
+def changed_views(
+    picture: Picture, last: FleetSnapshot, ledger: Ledger, *, everything: bool
 ) -> dict[str, ModelView]:
-    """Return every model that is wanted, or known to a neuron with its config, by id."""
-    configs: dict[ModelId, ModelConfig] = {key: d.config for key, d in configured.items()}
-    where: dict[ModelId, list[tuple[NeuronView, Instance]]] = {key: [] for key in configs}
-    for neuron in neurons.values():
-        for model_id, instance in neuron.instances.items():
-            status = instance.status
-            if status is None:
-                continue
-            if model_id not in configs and status.config is not None:
-                configs[model_id] = status.config
-            where.setdefault(model_id, []).append((neuron, instance))
-    plan = _Plan(list(neurons.values()), now)
-    return {
-        model_id: _view(config, configured, desired, where.get(model_id, []), plan)
-        for model_id, config in configs.items()
-    }
+    """Return every model that is wanted, or known to a neuron with its config, by id.
+
+    A view that nothing changed for is the last snapshot's own.
+    """
+    models: dict[str, ModelView] = dict(last.models)
+    stale: set[ModelId] = set(ledger.models)
+    if everything:
+        stale.update(picture.desired, picture.holders)
+        stale.update(view.config.id for view in last.models.values())
+    elif ledger.plan:
+        stale.update(view.config.id for view in last.models.values() if not view.replicas)
+        if picture.desired != last.desired:
+            both = picture.desired.keys() | last.desired.keys()
+            stale.update(k for k in both if picture.desired.get(k) != last.desired.get(k))
+    for model_id in sorted(stale):
+        view = _model_view(model_id, picture)
+        if view is not None:
+            models[model_id] = view
+        else:
+            models.pop(model_id, None)
+    for model_id, neuron_id in sorted(ledger.loads):
+        if model_id in models and model_id not in stale:
+            models[model_id] = _with_load(models[model_id], picture.neurons[neuron_id])
+    return models
 
 
-def names_of(models: Mapping[str, ModelView]) -> dict[str, ModelId]:
-    """Return every id and alias; an id beats an alias, and the first id in order has the alias."""
+def names_of(models: Mapping[str, ModelView], last: FleetSnapshot = EMPTY) -> Mapping[str, ModelId]:
+    """Return every id and alias; an id beats an alias, and the first id in order has the alias.
+
+    They are those of the last snapshot where its models have the same configs.
+    """
+    if models.keys() == last.models.keys() and all(
+        view.config is last.models[key].config for key, view in models.items()
+    ):
+        return last.names
     names: dict[str, ModelId] = {}
     for model_id in sorted(models):
         for alias in models[model_id].config.aliases:
             names.setdefault(alias, models[model_id].config.id)
     for view in models.values():
         names[view.config.id] = view.config.id
-    return names
+    return frozen(names)
 
 
-class _Plan:
-    """Where models could go; worked out only for a model that needs it."""
+def _with_load(view: ModelView, neuron: NeuronView) -> ModelView:
+    """Return the view with what a neuron last said of its requests."""
+    neuron_id = neuron.descriptor.id
+    for place_, replica in enumerate(view.replicas):
+        if replica.neuron_id == neuron_id:
+            status = neuron.instances[replica.model_id].status
+            active = status.active_requests if status is not None else 0
+            waiting = status.waiting_requests if status is not None else 0
+            if (active, waiting) == (replica.active_requests, replica.waiting_requests):
+                return view
+            replicas = list(view.replicas)
+            replicas[place_] = replace(replica, active_requests=active, waiting_requests=waiting)
+            return replace(view, replicas=tuple(replicas))
+    return view
 
-    def __init__(self, neurons: list[NeuronView], now: float) -> None:
-        self.now = now
-        self.neurons = sorted(neurons, key=lambda n: n.descriptor.id)
-        self._needs: dict[ModelId, int] | None = None
-        self._booked: dict[NeuronId, int] = {}
 
-    def place(self, config: ModelConfig) -> Placement:
-        if self._needs is None:
-            self._needs = needs_of_models(self.neurons)
-            self._booked = {n.descriptor.id: booked_bytes(n, self._needs) for n in self.neurons}
-        return place(config, self.neurons, self._booked, self._needs, self.now)
-
-
-def _view(
-    config: ModelConfig,
-    configured: Mapping[ModelId, DesiredModel],
-    desired: Mapping[ModelId, DesiredModel],
-    where: list[tuple[NeuronView, Instance]],
-    plan: _Plan,
-) -> ModelView:
-    model_id = config.id
-    replicas = tuple(
-        _replica(neuron, instance)
-        for neuron, instance in where
-        if neuron.state in _ROUTABLE and instance.state is ModelState.LOADED
-    )
-    wanted = configured.get(model_id) or desired.get(model_id)
+def _model_view(model_id: ModelId, picture: Picture) -> ModelView | None:
+    """Return one model across the fleet; None where nobody wants it or knows its config."""
+    wanted, instances = picture.desired.get(model_id), picture.where(model_id)
+    where = [(neuron, instance) for neuron, instance in instances if instance.status is not None]
+    told = (i.status.config for _, i in where if i.status is not None)
+    config = wanted.config if wanted is not None and not wanted.demanded else None
+    config = config or next((each for each in told if each is not None), None)
+    if config is None:
+        return None
+    moves = any(neuron.draining for neuron, _ in where)
+    relieved = moves and is_relieved(wanted, model_id, [neuron for neuron, _ in instances])
+    replicas = _replicas(where, relieved=relieved)
+    if all(replica.cordoned for replica in replicas):
+        replicas = ()  # what serves it is on its way out: to callers it is not loaded
     view = ModelView(
         config=config,
         replicas=replicas,
@@ -100,22 +205,22 @@ def _view(
             for n, i in where
             if n.connected and i.state in {ModelState.LOADED, ModelState.LOADING}
         ),
+        wanted=wanted.replicas if wanted is not None else 0,
+        pinned=wanted is not None and wanted.rules.pinned,
     )
-    if replicas:
-        return view
-    return _without_replicas(view, where, plan)
+    return view if replicas else _without_replicas(view, instances, picture)
 
 
-def _without_replicas(
-    view: ModelView, where: list[tuple[NeuronView, Instance]], plan: _Plan
-) -> ModelView:
+def _without_replicas(view: ModelView, instances: Where, picture: Picture) -> ModelView:
     """Say why a model cannot be served now, and whether waiting helps."""
-    loading, because, progress = _loading(view.config.id, plan)
+    loading, because, progress = _loading(view.config.id, instances, picture)
     next_attempt_s: float | None = None
     loadable = unplaceable = False
     if not loading:
-        vanished = [n for n, _ in where if not n.connected and holds(n, view.config.id, plan.now)]
-        placement = plan.place(view.config)
+        vanished = [
+            n for n, _ in instances if not n.connected and holds(n, view.config.id, picture.now)
+        ]
+        placement = picture.place(view.config)
         loadable = placement.neuron_id is not None
         next_attempt_s = placement.next_attempt_s
         unplaceable = not loadable and next_attempt_s is None and not vanished
@@ -125,14 +230,11 @@ def _without_replicas(
         elif not loadable:
             because = placement.because()
         else:
-            because = "it is not loaded"
-    return ModelView(
-        config=view.config,
-        states=view.states,
-        capability=view.capability,
-        desired=view.desired,
-        outdated=view.outdated,
+            because = "an operator unloaded it" if _set_aside(view, picture) else "it is not loaded"
+    return replace(
+        view,
         loading=loading,
+        ready_at_s=_ready_at_s(view.config, instances, picture),
         progress=progress,
         because=because,
         unplaceable=unplaceable,
@@ -141,34 +243,82 @@ def _without_replicas(
     )
 
 
+def _set_aside(view: ModelView, picture: Picture) -> bool:
+    desired = picture.desired.get(view.config.id)
+    return desired is not None and desired.set_aside
+
+
+def _ready_at_s(config: ModelConfig, instances: Where, picture: Picture) -> float | None:
+    """Return when a load under way should be done, by what such loads took before."""
+    times = []
+    for neuron, instance in instances:
+        if instance.state is ModelState.LOADING and neuron.connected:
+            hardware = hardware_key(neuron.capabilities.hardware)
+            takes_s = picture.outlook.learned.load_time_s(config.id, config.engine, hardware)
+            if takes_s is not None:
+                times.append(instance.since_s + takes_s)
+    return min(times, default=None)
+
+
 HOPELESS_FROM: Final = 2
 """A first failure may be bad luck, and requests wait for the next try; from this many failures in
 a row on, who waits is told the reason at once."""
 
 
-def _loading(model_id: ModelId, plan: _Plan) -> tuple[bool, str, float | None]:
+def _loading(
+    model_id: ModelId, instances: Where, picture: Picture
+) -> tuple[bool, str, float | None]:
     """Tell whether a neuron is on the way to having the model: (yes, because, progress)."""
     found: tuple[bool, str, float | None] = (False, "", None)
-    for neuron in plan.neurons:
-        instance = neuron.instances.get(model_id)
-        if instance is None or not neuron.connected:
+    for neuron, instance in instances:
+        if not neuron.connected:
             continue
         status, pending = instance.status, instance.pending
         name = neuron.descriptor.id
         if status is not None and status.state is ModelState.LOADING:
             return True, status.because or f"loading on {name}", status.progress
         failures = status.failures if status is not None else 0
-        if instance.recovering and instance.not_before_s > plan.now and failures < HOPELESS_FROM:
+        if instance.recovering and instance.not_before_s > picture.now and failures < HOPELESS_FROM:
             why = status.because if status is not None else ""
             found = True, f"recovering on {name}: {why}" if why else f"recovering on {name}", None
         elif pending is not None and not isinstance(pending.command, UnloadModel):
             found = True, f"{name} was told to load it", None
+    if not found[0]:
+        for neuron_id in sorted(picture.board.promised.get(model_id, ())):
+            if picture.board.neuron(neuron_id).connected:
+                return True, f"other models make room for it on {neuron_id}", None
     return found
 
 
-def _replica(neuron: NeuronView, instance: Instance) -> Replica:
+def _replicas(where: Where, *, relieved: bool) -> tuple[Replica, ...]:
+    """Return what may be sent requests; of those in use, not too many are out by their circuits."""
+    loaded = [
+        (neuron, instance)
+        for neuron, instance in where
+        if neuron.state in _ROUTABLE and instance.state is ModelState.LOADED
+    ]
+    restricted: set[NeuronId] = set()
+    if any(instance.circuit is not CLOSED for _, instance in loaded):
+        used = [(n, i) for n, i in loaded if not (n.draining and relieved)]
+        places = restricted_of([i.circuit for _, i in used])
+        restricted = {used[place][0].descriptor.id for place in places}
+    return tuple(
+        _replica(
+            neuron,
+            instance,
+            cordoned=neuron.draining and relieved,
+            restricted=neuron.descriptor.id in restricted,
+        )
+        for neuron, instance in loaded
+    )
+
+
+def _replica(
+    neuron: NeuronView, instance: Instance, *, cordoned: bool, restricted: bool
+) -> Replica:
     status = instance.status
     assert status is not None
+    circuit = instance.circuit.state
     return Replica(
         model_id=status.model_id,
         neuron_id=neuron.descriptor.id,
@@ -176,13 +326,17 @@ def _replica(neuron: NeuronView, instance: Instance) -> Replica:
         capability=status.capability or _UNKNOWN,
         # A neuron's problems are not a replica's: another model that failed there, or a state
         # that could not be saved, keeps nobody from using the models that run.
-        healthy=instance.shunned_until_s == 0.0,
+        healthy=not (restricted and circuit is CircuitState.OPEN),
+        probing=restricted and circuit is CircuitState.HALF_OPEN,
         suspect=neuron.suspect,
+        cordoned=cordoned,
         active_requests=status.active_requests,
+        waiting_requests=status.waiting_requests,
+        circuit=circuit,
     )
 
 
-def _capability(where: list[tuple[NeuronView, Instance]]) -> ModelCapability | None:
+def _capability(where: Where) -> ModelCapability | None:
     """Return what the model can do, by the neuron that serves it, else by any that knows it."""
     best: ModelCapability | None = None
     for neuron, instance in where:

@@ -1,79 +1,317 @@
-"""What should run: the configured models, and those that requests asked for. Pure."""
+"""What should run: the configured models, what is asked of them, and how many of each. Pure.
 
-from collections.abc import Iterable, Mapping
+The spec and the config say what may be (`configure`); requests, operators and what was learned
+say how much of it there is now. A model that only a neuron knows is desired while a request waits
+for it.
+"""
 
-from helexa.cortex.orchestrator.events import DesiredChanged, ModelWanted
-from helexa.cortex.orchestrator.neurons import Neuron
-from helexa.cortex.orchestrator.policy import DEMAND_S
-from helexa.cortex.orchestrator.snapshot import DesiredModel, ModelView
-from helexa.protocol.ids import ModelId
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from helexa.cortex.orchestrator.demand import (
+    DemandState,
+    Learned,
+    ModelDemand,
+    hardware_key,
+)
+from helexa.cortex.orchestrator.events import (
+    DemandRestored,
+    DemandSampled,
+    DesiredChanged,
+    ModelPinned,
+    ModelUnwanted,
+    ModelWanted,
+)
+from helexa.cortex.orchestrator.policy import FleetPolicy
+from helexa.cortex.orchestrator.remembered import (
+    DemandMemory,
+    learned_of,
+    remembered_model,
+    restored_demand,
+)
+from helexa.cortex.orchestrator.rules import DEFAULT_RULES, ModelRules
+from helexa.cortex.orchestrator.sizing import DEMAND_S, Load, Scale, first_scale
+from helexa.cortex.orchestrator.snapshot import (
+    DesiredModel,
+    Instance,
+    ModelView,
+    NeuronView,
+    Outlook,
+    frozen,
+)
+from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
+from helexa.protocol.neuron import HardwareReport
+
+Wish = DesiredChanged | ModelWanted | ModelUnwanted | ModelPinned | DemandSampled | DemandRestored
+OBSERVED_S: Final = 10.0
+"""Throughput is learned from a model's smoothed rates at this interval."""
 
 
 class Wishes:
-    """The models that should be loaded, and why.
+    """The models that should be loaded, how many times, and why."""
 
-    With `preload`, a configured model is desired from the start; without, from the first request
-    that asks for it. A model that only a neuron knows is desired while a request waits for it.
-    """
-
-    def __init__(self, *, preload: bool) -> None:
-        self._preload = preload
-        self._demanded: dict[ModelId, tuple[float, str]] = {}
+    def __init__(self, policy: FleetPolicy) -> None:
+        self._policy = policy.provisioning
+        self._strategy = policy.strategy
+        self._demanded: dict[ModelId, tuple[float, float, str]] = {}
+        """When it was first and last asked for, and by whom."""
+        self._scales: dict[ModelId, Scale] = {}
+        self._set_aside: set[ModelId] = set()
+        self._pinned: set[ModelId] = set()
+        self._observed_s = 0.0
         self.configured: dict[ModelId, DesiredModel] = {}
+        self.demand = DemandState()
 
-    def configure(self, event: DesiredChanged) -> None:
-        """Replace the configured models."""
+    # ── what happens ──────────────────────────────────────────────────────────────────────────
+
+    def take(self, event: Wish, now: float, known: Mapping[str, ModelView]) -> bool:
+        """Take an event; True if a new snapshot is due. `known` are all models of the last one."""
+        match event:
+            case DesiredChanged():
+                self._configure(event)
+            case ModelWanted():
+                return event.model_id in known and self._want(event, now)
+            case ModelUnwanted():
+                self._set_aside.add(event.model_id)
+                self._demanded.pop(event.model_id, None)
+            case ModelPinned(pinned=True):
+                self._pinned.add(event.model_id)
+            case ModelPinned():
+                self._pinned.discard(event.model_id)
+            case DemandSampled():
+                return self._sample(event, now)
+            case DemandRestored():
+                self._restore(event.memory, event.away_s, now)
+        return True
+
+    def _configure(self, event: DesiredChanged) -> None:
+        if event.policy is not None:
+            self._policy = event.policy
         self.configured = {
             config.id: DesiredModel(
                 config=config,
                 digest=config.digest(),
-                replicas_min=event.replicas_min.get(config.id, 1),
                 cause=event.cause,
+                rules=event.rules.get(config.id, DEFAULT_RULES),
             )
             for config in event.models
         }
 
-    def want(self, event: ModelWanted, now: float) -> bool:
-        """Note that a model is asked for; True if nobody had asked before."""
-        new = event.model_id not in self._demanded
-        self._demanded[event.model_id] = (now, event.cause)
-        return new
+    def _want(self, event: ModelWanted, now: float) -> bool:
+        before = self._demanded.get(event.model_id)
+        first_s = before[0] if before is not None else now
+        self._demanded[event.model_id] = (first_s, now, event.cause)
+        self.demand.asked(event.model_id, now)
+        self._set_aside.discard(event.model_id)
+        return before is None
 
-    def satisfied(self, model_id: ModelId) -> None:
-        """Note that a model is loaded now."""
-        self._demanded.pop(model_id, None)
+    def _sample(self, event: DemandSampled, now: float) -> bool:
+        self.demand.take(event.samples, now)
+        for sample in event.samples:
+            if sample.waiting:
+                self._set_aside.discard(sample.model_id)
+        return any(not sample.is_empty for sample in event.samples)
 
-    def expires(self, now: float) -> bool:
-        """Drop demands that nothing came of; True if there were any."""
-        old = [key for key, (at_s, _) in self._demanded.items() if now - at_s >= DEMAND_S]
+    def _restore(self, memory: DemandMemory, away_s: float, now: float) -> None:
+        self.demand = restored_demand(memory, now, away_s)
+        for each in memory.models:
+            self._scales[each.model_id] = Scale(each.replicas, because="as before the restart")
+            if each.pinned:
+                self._pinned.add(each.model_id)
+            if each.set_aside:
+                self._set_aside.add(each.model_id)
+
+    def changed(
+        self, hardware: HardwareReport, before: Instance, after: Instance, now: float
+    ) -> None:
+        """Note that a model changed its state on a neuron: demands are met, loads are timed."""
+        status = after.status
+        if status is None or status.state is not ModelState.LOADED:
+            return
+        self._demanded.pop(status.model_id, None)
+        if before.state is ModelState.LOADING and status.config is not None:
+            key = (status.model_id, status.config.engine, hardware_key(hardware))
+            self.demand.loaded(key, now - before.since_s)
+
+    # ── what time does ────────────────────────────────────────────────────────────────────────
+
+    def tick(
+        self, models: Mapping[str, ModelView], neurons: Mapping[NeuronId, NeuronView], now: float
+    ) -> bool:
+        """Let time pass; True if a new snapshot is due, or may be at the next tick."""
+        old = [key for key, (_, at_s, _) in self._demanded.items() if now - at_s >= DEMAND_S]
         for key in old:
             del self._demanded[key]
-        return bool(old)
+        self._observe(models, neurons, now)
+        before = {key: scale.replicas for key, scale in self._scales.items()}
+        self.resize(models, neurons, now)
+        if old or before != {key: scale.replicas for key, scale in self._scales.items()}:
+            return True
+        # Who waits long enough may displace somebody, who is in use falls idle, and a replica too
+        # many may leave: while a model has not what it should have, every tick is planned.
+        return any(
+            self._is_waited_for(key) or len(models[key].replicas) != scale.replicas
+            for key, scale in self._scales.items()
+            if key in models
+        )
 
-    def desired(
-        self, neurons: Iterable[Neuron], known: Mapping[str, ModelView]
-    ) -> dict[ModelId, DesiredModel]:
-        """Return what should run. `known` are all models of the last snapshot."""
-        if self._preload:
-            desired = dict(self.configured)
-        else:
-            held = {
-                m for n in neurons for m, i in n.instances.items() if i.owned or _is_up(i.state)
-            }
-            desired = {k: v for k, v in self.configured.items() if k in held}
-        for model_id, (_, cause) in self._demanded.items():
-            if model_id in desired:
+    def resize(
+        self, models: Mapping[str, ModelView], neurons: Mapping[NeuronId, NeuronView], now: float
+    ) -> None:
+        """Work out how many replicas of each configured model there should be."""
+        scales: dict[ModelId, Scale] = {}
+        learned = self._learned()
+        for model_id, desired in self.configured.items():
+            view = models.get(model_id)
+            load = self._load(desired, view, neurons, learned, now)
+            rules = self._rules(desired)
+            before = self._scales.get(model_id) or first_scale(load.loaded, rules)
+            if model_id in self._set_aside:
+                scales[model_id] = Scale(0, because="an operator unloaded it")
                 continue
-            if model_id in self.configured:
-                desired[model_id] = self.configured[model_id]
-            elif model_id in known:
+            after = self._strategy.resize(before, load, rules, self._policy, now)
+            count = min(max(after.replicas, rules.floor), rules.ceiling())
+            scales[model_id] = after if count == after.replicas else replace(after, replicas=count)
+        self._scales = scales
+
+    def _load(
+        self,
+        desired: DesiredModel,
+        view: ModelView | None,
+        neurons: Mapping[NeuronId, NeuronView],
+        learned: Learned,
+        now: float,
+    ) -> Load:
+        model_id = desired.config.id
+        demand = self.demand.of(model_id, now)
+        replicas = view.replicas if view is not None else ()
+        seats = [
+            learned.seats(
+                desired.config.engine,
+                hardware_key(neurons[r.neuron_id].capabilities.hardware),
+                r.capability.seats,
+            )
+            for r in replicas
+            if r.neuron_id in neurons
+        ]
+        active = any(r.active_requests for r in replicas)
+        return Load(
+            expected=demand.expected(),
+            wanted=self._is_waited_for(model_id),
+            idle_s=0.0 if active else demand.idle_s(now),
+            seats=max(1, sum(seats) // len(seats)) if seats else 0,
+            loaded=len(replicas),
+        )
+
+    def _is_waited_for(self, model_id: ModelId) -> bool:
+        demand = self.demand.models.get(model_id)
+        waits = demand is not None and demand.waiting > 0
+        return waits or model_id in self._demanded
+
+    def _observe(
+        self, models: Mapping[str, ModelView], neurons: Mapping[NeuronId, NeuronView], now: float
+    ) -> None:
+        """Learn what a replica achieves at the concurrency that it has now."""
+        if now - self._observed_s < OBSERVED_S:
+            return
+        self._observed_s = now
+        for model_id, demand in self.demand.models.items():
+            view = models.get(model_id)
+            if view is None or not view.replicas or not demand.in_flight or demand.waiting:
+                continue
+            kinds = {
+                hardware_key(neurons[r.neuron_id].capabilities.hardware)
+                for r in view.replicas
+                if r.neuron_id in neurons
+            }
+            count = len(view.replicas)
+            if len(kinds) == 1 and demand.concurrency >= 0.5 * count:
+                speed = demand.completion_tokens[0] / count
+                key = (view.config.engine, kinds.pop())
+                self.demand.worked(key, demand.concurrency / count, speed)
+
+    # ── what comes of it ──────────────────────────────────────────────────────────────────────
+
+    def desired(self, known: Mapping[str, ModelView]) -> dict[ModelId, DesiredModel]:
+        """Return every configured model, and those that requests asked for."""
+        desired = {key: self._sized(model) for key, model in self.configured.items()}
+        for model_id in self._set_aside:
+            if model_id not in desired and model_id in known:
                 config = known[model_id].config
-                desired[model_id] = DesiredModel(
-                    config, config.digest(), demanded=True, cause=cause
+                away = DesiredModel(config, config.digest(), replicas=0, set_aside=True)
+                desired[model_id] = replace(away, because="an operator unloaded it")
+        for model_id, (_, _, cause) in self._demanded.items():
+            if model_id not in desired and model_id in known:
+                config = known[model_id].config
+                desired[model_id] = replace(
+                    DesiredModel(config, config.digest(), demanded=True, cause=cause),
+                    waiting_since_s=self._waiting_since_s(model_id),
                 )
         return desired
 
+    def _sized(self, model: DesiredModel) -> DesiredModel:
+        model_id = model.config.id
+        scale = self._scales.get(model_id, Scale(0))
+        asked = self._demanded.get(model_id)
+        return replace(
+            model,
+            replicas=scale.replicas,
+            cause=asked[2] if asked is not None else model.cause,
+            rules=self._rules(model),
+            waiting_since_s=self._waiting_since_s(model_id),
+            because=scale.because,
+            set_aside=model_id in self._set_aside,
+        )
 
-def _is_up(state: ModelState) -> bool:
-    return state in {ModelState.LOADED, ModelState.LOADING}
+    def _rules(self, model: DesiredModel) -> ModelRules:
+        if model.config.id in self._pinned:
+            return replace(model.rules, pinned=True)
+        return model.rules
+
+    def _waiting_since_s(self, model_id: ModelId) -> float | None:
+        demand = self.demand.models.get(model_id)
+        asked = self._demanded.get(model_id)
+        times = [
+            demand.waiting_since_s if demand is not None else None,
+            asked[0] if asked is not None else None,
+        ]
+        return min((at_s for at_s in times if at_s is not None), default=None)
+
+    def outlook(self, now: float) -> Outlook:
+        """Return what provisioning goes by, as of now."""
+        demand: dict[ModelId, ModelDemand] = {
+            key: known.at(now) for key, known in self.demand.models.items()
+        }
+        return Outlook(
+            demand=frozen(demand),
+            learned=self._learned(),
+            policy=self._policy,
+            strategy=self._strategy,
+        )
+
+    def _learned(self) -> Learned:
+        return Learned(self.demand.load_s, self.demand.throughput)
+
+    def memory(self, now: float, wall_s: float) -> DemandMemory:
+        """Return what is worth keeping over a restart."""
+        self.demand.retain(self.configured, now)
+        keys = sorted(self.demand.models.keys() | self._pinned | self._set_aside)
+        loads, throughputs = learned_of(self.demand)
+        return DemandMemory(
+            wall_s=wall_s,
+            models=tuple(
+                remembered_model(
+                    key,
+                    self.demand.of(key, now),
+                    now,
+                    replicas=self._scales.get(key, Scale(0)).replicas,
+                    pinned=key in self._pinned,
+                    set_aside=key in self._set_aside,
+                )
+                for key in keys
+            ),
+            loads=loads,
+            throughputs=throughputs,
+        )

@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from helexa.cortex.observe import views
-from helexa.cortex.orchestrator.placement import gibibytes
+from helexa.cortex.orchestrator.board import gibibytes
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot
 
 REFRESH_S = 5

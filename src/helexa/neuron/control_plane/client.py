@@ -38,6 +38,11 @@ from helexa.util.tasks import TaskScope
 from helexa.util.tunnel_metrics import TunnelMetrics
 
 STABLE_S: Final = 30.0
+RETRY: Final = Backoff(initial_s=0.5, ceiling_s=4.0)
+"""So that a fleet of any size is whole a few seconds after its cortex is back. A refused connection
+costs nobody anything: even 10,000 neurons knock 5,000 times a second at a door that is closed."""
+HOPELESS_RETRY_S: Final = 15.0
+"""Where only a person can help."""
 _HOPELESS: Final = frozenset({End.REFUSED, End.NODE_ID_TAKEN, End.VERSION})
 _HINTS: Final = {
     End.REFUSED: "compare the join token files of this neuron and of cortex, and their clocks",
@@ -56,7 +61,8 @@ class ControlSettings:
     tls: ssl.SSLContext | None = None
     handshake_s: float = 10.0
     stable_s: float = STABLE_S
-    backoff: Backoff = field(default_factory=Backoff)
+    backoff: Backoff = RETRY
+    hopeless_retry_s: float = HOPELESS_RETRY_S
     times: LinkTimes = field(default_factory=LinkTimes)
 
 
@@ -254,7 +260,7 @@ class ControlClient:
             wanted_s = min(max(link.notice.reconnect_after_s, 0.0), 60.0)
             return wanted_s * (0.5 + entropy)
         if end in _HOPELESS:
-            return self._settings.backoff.ceiling_s * (0.5 + entropy / 2)
+            return self._settings.hopeless_retry_s * (0.5 + entropy / 2)
         return self._settings.backoff.delay_s(attempt, entropy)
 
     def _tell(self, end: End, reason: str, delay_s: float) -> None:

@@ -62,11 +62,15 @@ def close_seats(record: ModelRecord, because: str, turn: Turn) -> None:
     turn.add(CloseSeats(model_id=record.model_id, refusal=refusal, cause=turn.cause))
 
 
-def drain(record: ModelRecord, turn: Turn, ground: Ground, because: str) -> None:
+def drain(
+    record: ModelRecord, turn: Turn, ground: Ground, because: str, drain_s: float | None = None
+) -> None:
     """Let running requests end, but no longer than is allowed. The caller set the phase."""
     assert record.engine_attempt is not None
     record.idle_timers()
-    record.drain_until = turn.now + ground.limits.drain_s
+    limits = ground.limits
+    allowed_s = limits.drain_s if drain_s is None else min(max(drain_s, 0.0), limits.drain_s_max)
+    record.drain_until = turn.now + allowed_s
     refusal = Refusal(ErrorCode.SHUTTING_DOWN, because)
     turn.add(
         DrainSeats(

@@ -57,11 +57,15 @@ class LoadAsked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnloadAsked:
-    """Stop the model after its requests; `forget` drops its config too."""
+    """Stop the model after its requests; `forget` drops its config too.
+
+    `drain_s` is how long they may take; None is the limit that the neuron has set.
+    """
 
     command_id: CommandId
     model_id: ModelId
     forget: bool = False
+    drain_s: float | None = None
     cause: str = ""
 
 

@@ -37,7 +37,7 @@ from helexa.neuron.registry.record import ModelRecord, Phase, Turn
 from helexa.protocol.lifecycle import ModelState
 
 
-def unload(record: ModelRecord, turn: Turn, ground: Ground) -> None:
+def unload(record: ModelRecord, turn: Turn, ground: Ground, drain_s: float | None = None) -> None:
     """Bring the model to rest from wherever it is; asking again changes nothing."""
     record.wanted = False
     record.retry_at = None
@@ -48,7 +48,8 @@ def unload(record: ModelRecord, turn: Turn, ground: Ground) -> None:
     elif record.state is ModelState.LOADED:
         cancel_fetch(record, turn)
         record.enter(ModelState.UNLOADING, Phase.DRAINING)
-        drain(record, turn, ground, f"model {record.model_id!r} is being unloaded")
+        because = f"model {record.model_id!r} is being unloaded"
+        drain(record, turn, ground, because, drain_s)
         turn.report(record)
     elif record.state is ModelState.LOADING:
         _unload_loading(record, turn, ground)
@@ -136,7 +137,9 @@ def _ready(record: ModelRecord, event: EngineReady, turn: Turn, ground: Ground) 
         # The larger of the two: what is allocated late must stay promised, and what an estimate
         # missed must be known.
         needed = max(event.memory_bytes, estimate or 0)
-        capability = replace_struct(model.capability, memory_bytes=needed)
+        capability = replace_struct(
+            model.capability, memory_bytes=needed, memory_measured_bytes=event.memory_bytes
+        )
         model = replace(model, capability=capability)
     record.serving = model
     record.capability = model.capability

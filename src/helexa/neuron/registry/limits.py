@@ -16,7 +16,9 @@ class Limits:
     command_ids_max: int = 4096
     """Answers that are kept for commands that are sent again."""
     drain_s: float = 30.0
-    """How long an unload waits for running requests."""
+    """How long an unload waits for running requests, where it does not say so itself."""
+    drain_s_max: float = 3600.0
+    """How long an unload may say."""
     stop_grace_s: float = 10.0
     """From SIGTERM to SIGKILL."""
     check_interval_s: float = 15.0

@@ -7,6 +7,8 @@ does what the commands say and tells what became of it.
 from collections import OrderedDict
 from typing import assert_never
 
+import msgspec
+
 from helexa.model_runtime.interfaces import EngineDescription
 from helexa.neuron.registry.commands import Answer, ArmTimer, Command, RunningModel, SaveConfigs
 from helexa.neuron.registry.ending import cancel_fetch
@@ -86,9 +88,17 @@ class RegistryState:
     def statuses(self, now: float, *, with_config: bool = False) -> tuple[ModelStatus, ...]:
         """Return the status of every known model, by id."""
         return tuple(
-            self._records[model_id].status(now, with_config=with_config)
+            self._with_pace(self._records[model_id].status(now, with_config=with_config))
             for model_id in sorted(self._records)
         )
+
+    def _with_pace(self, status: ModelStatus) -> ModelStatus:
+        """Put what was measured of a model's speed in the place of what its engine is set to."""
+        pace = self.health.pace_of(status.model_id)
+        if pace is None or status.capability is None:
+            return status
+        capability = msgspec.structs.replace(status.capability, tokens_per_second=pace)
+        return msgspec.structs.replace(status, capability=capability)
 
     def configs(self) -> tuple[ModelConfig, ...]:
         """Return the config of every known model, by id."""
@@ -303,7 +313,7 @@ class RegistryState:
         record.cause = turn.cause
         record.forgetting = record.forgetting or event.forget
         text = "" if record.state is not ModelState.UNLOADED else "it is not loaded"
-        unload(record, turn, self)
+        unload(record, turn, self, event.drain_s)
         return (True, text, "")
 
     def _close(self, drain_s: float, turn: Turn) -> None:

@@ -40,6 +40,15 @@ class ModelAccess(Protocol):
         """This engine process does not go on; it should be replaced."""
         ...
 
-    def request_ended(self, latency_ms: float | None, *, failed: bool) -> None:
-        """Tell a finished request: time to its first token, and whether the engine failed it."""
+    def request_ended(
+        self,
+        model_id: str,
+        latency_ms: float | None,
+        tokens_per_second: float | None,
+        *,
+        failed: bool,
+    ) -> None:
+        """Tell a finished request: time to its first token, its pace from there on (None where
+        they are not known), and whether the engine failed it.
+        """
         ...

@@ -25,6 +25,7 @@ from helexa.model_runtime.interfaces import (
 )
 from helexa.neuron.registry.admission import Admitted
 from helexa.neuron.registry.commands import RunningModel
+from helexa.neuron.registry.health import writing_pace
 from helexa.neuron.runtime import request_metrics as outcomes
 from helexa.neuron.runtime.crash_memory import CrashMemory
 from helexa.neuron.runtime.engine_client import EngineClient, EngineRequest
@@ -32,7 +33,7 @@ from helexa.neuron.runtime.ports import ModelAccess, SeatAccess
 from helexa.neuron.runtime.reply import Breakdown, Reply
 from helexa.neuron.runtime.request_metrics import RequestMetrics
 from helexa.protocol.errors import CODES, ErrorCode, Refusal, envelope
-from helexa.protocol.inference import OpenHead, Reset, ResponseHead, Trailer
+from helexa.protocol.inference import OpenHead, Reset, ResponseHead, Trailer, Usage
 from helexa.protocol.tunnel import NOBODY, Stream, StreamHandler
 from helexa.util.clock import Clock
 from helexa.util.errors import describe
@@ -280,7 +281,7 @@ class Request(StreamHandler):
             stream.send_end(trailer)
         if ending.usage is not None:
             self._services.metrics.tokens(self.head.model, ending.usage)
-        self._finish(self._outcome_of_answer())
+        self._finish(self._outcome_of_answer(), usage=ending.usage)
 
     def _outcome_of_answer(self) -> str:
         """Tell how a whole answer counts: an attached server's own errors pass through as such."""
@@ -315,7 +316,7 @@ class Request(StreamHandler):
         )  # fmt: skip
         self._reset(Refusal(code, message), elsewhere=not head_sent and not blocked, engine=engine)
         outcome = _OUTCOMES.get(code, outcomes.UPSTREAM_ERROR)
-        self._finish(outcome, engine_failed=outcome != outcomes.REJECTED)
+        self._finish(outcome, failed=outcome != outcomes.REJECTED)
 
     def _remember_crash(self, model: RunningModel) -> bool:
         now = self._services.clock.monotonic()
@@ -354,19 +355,16 @@ class Request(StreamHandler):
         self._finish(outcome)
 
     def _reset(self, refusal: Refusal, *, elsewhere: bool, engine: str = "") -> None:
-        self._stream.reset(
-            _encode(
-                Reset(
-                    code=refusal.code.value,
-                    message=refusal.because[:MESSAGE_CHARS_MAX],
-                    retry_elsewhere=elsewhere,
-                    retry_after_s=refusal.retry_after,
-                    engine=engine,
-                )
-            )
+        reset = Reset(
+            code=refusal.code.value,
+            message=refusal.because[:MESSAGE_CHARS_MAX],
+            retry_elsewhere=elsewhere,
+            retry_after_s=refusal.retry_after,
+            engine=engine,
         )
+        self._stream.reset(_encode(reset))
 
-    def _finish(self, outcome: str, *, engine_failed: bool = False) -> None:
+    def _finish(self, outcome: str, *, failed: bool = False, usage: Usage | None = None) -> None:
         if self.done:
             return
         self.done = True
@@ -382,11 +380,16 @@ class Request(StreamHandler):
         self._body = b""
         model = head.model if self._model is not None else "other"
         services.metrics.ended(model, head.operation, outcome, self._elapsed_s())
-        if self._first_token_ms is not None or engine_failed:
-            services.models.request_ended(self._first_token_ms, failed=engine_failed)
+        if self._first_token_ms is not None or failed:
+            took = (self._first_token_ms, self._pace(usage))
+            services.models.request_ended(head.model, *took, failed=failed)
         services.log.debug(
             "request_ended", request_id=head.request_id, model_id=head.model, outcome=outcome
         )
+
+    def _pace(self, usage: Usage | None) -> float | None:
+        first_ms = self._first_token_ms if self.head.stream else None  # only a stream shows it
+        return writing_pace(usage, first_ms, self._elapsed_s())
 
     def _elapsed_s(self) -> float:
         return self._services.clock.monotonic() - self._began_at

@@ -174,9 +174,19 @@ class Supervisor:
         """This engine process does not go on: kill it and start it anew. Once is enough."""
         self._post(EngineCondemned(model_id=model.model_id, attempt=model.attempt, because=because))
 
-    def request_ended(self, latency_ms: float | None, *, failed: bool) -> None:
-        """A request ended: time to its first token, and whether the engine failed it."""
-        self._state.health.request_ended(self._clock.monotonic(), latency_ms, failed=failed)
+    def request_ended(
+        self,
+        model_id: str,
+        latency_ms: float | None,
+        tokens_per_second: float | None,
+        *,
+        failed: bool,
+    ) -> None:
+        """A request ended: time to its first token, its pace, and whether the engine failed it."""
+        now = self._clock.monotonic()
+        self._state.health.request_ended(
+            now, latency_ms, failed=failed, model_id=model_id, tokens_per_second=tokens_per_second
+        )
 
     # ── the loop ──────────────────────────────────────────────────────────────────────────────
 
@@ -329,5 +339,9 @@ def _asked(command_id: CommandId, command: ProvisioningCommand, cause: str) -> A
     if isinstance(command, LoadModel):
         return LoadAsked(command_id=command_id, model_id=command.model_id, cause=cause)
     return UnloadAsked(
-        command_id=command_id, model_id=command.model_id, forget=command.forget, cause=cause
+        command_id=command_id,
+        model_id=command.model_id,
+        forget=command.forget,
+        drain_s=command.drain_s,
+        cause=cause,
     )

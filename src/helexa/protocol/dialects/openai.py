@@ -75,6 +75,8 @@ class _Sampling(Struct):
     guided_grammar: Raw = structure.ABSENT
     structured_outputs: Raw = structure.ABSENT
     structural_tag: Raw = structure.ABSENT
+    prompt_cache_key: Raw = structure.ABSENT
+    user: Raw = structure.ABSENT
 
 
 class _Chat(_Sampling):
@@ -133,6 +135,8 @@ class RequestHead(Struct, frozen=True, gc=False):
     """The model may call tools, by `tools` or the older `functions`."""
     json_schema: bool = False
     """The answer must be JSON, of a given schema or of any."""
+    session: str = ""
+    """What requests of one conversation may have in common: `prompt_cache_key`, else `user`."""
 
 
 def read(operation: Operation, body: bytes) -> RequestHead | Refusal:
@@ -190,7 +194,15 @@ def _chat_head(chat: _Chat) -> RequestHead | Refusal:
         characters // CHARACTERS_PER_TOKEN_MAX,
         _asks_for_tools(chat),
         chat.response_format is not None and structure.asks_for_json(chat.response_format),
+        _session_of(chat),
     )
+
+
+def _session_of(sampling: _Sampling) -> str:
+    for told in (sampling.prompt_cache_key, sampling.user):
+        if bytes(told)[:1] == b'"':  # what is no text is nobody's name
+            return str(msgspec.json.decode(told))
+    return ""
 
 
 def _asks_for_tools(chat: _Chat) -> bool:
@@ -214,6 +226,7 @@ def _completion_head(completion: _Completion) -> RequestHead | Refusal:
         completion.max_tokens,
         completion.n or 1,
         prompt_tokens_min=_completion_tokens_min(completion.prompt),
+        session=_session_of(completion),
     )
 
 

@@ -7,7 +7,14 @@ from contextlib import contextmanager
 
 import pytest
 
-from helexa.cortex.gateway.edge.listening import Gate, open_sockets, told_address
+from helexa.config.sockets import Socket
+from helexa.cortex.gateway.edge.listening import (
+    Gate,
+    addresses_of,
+    open_all,
+    open_sockets,
+    told_address,
+)
 from helexa.util.errors import ConfigError
 
 
@@ -129,3 +136,13 @@ async def test_a_closed_gate_refuses_connections() -> None:
         assert not gate.accepting
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(address)
+
+
+def test_all_wanted_sockets_are_bound_or_none() -> None:
+    free = Socket("127.0.0.1", 0)
+    with open_all({"gateway": free, "portal": None}) as bound:
+        (address,) = addresses_of(bound).values()
+        taken = Socket("127.0.0.1", int(address.rpartition(":")[2]))
+        with pytest.raises(ConfigError) as caught, open_all({"a": free, "b": taken}):
+            pass
+    assert caught.value.__notes__ == [f"for [b] socket = {taken}"]

@@ -4,11 +4,13 @@ What waits beyond the limit waits in the kernel's queue, at no cost to those bei
 """
 
 import asyncio
+import contextlib
 import errno
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
+from helexa.config.sockets import Socket
 from helexa.util.errors import ConfigError
 
 ACCEPTS_A_TURN_MAX: Final = 64
@@ -60,6 +62,36 @@ def told_address(address: Sequence[object]) -> str:
     """Return `127.0.0.1:8080` or `[::1]:8080` for a socket's address."""
     host = str(address[0])
     return f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}"
+
+
+@contextlib.contextmanager
+def open_all(wanted: Mapping[str, Socket | None]) -> Iterator[dict[str, list[socket.socket]]]:
+    """Listen on every wanted socket, or on none: one that cannot be bound releases the others.
+
+    None is a socket that is off. Raises ConfigError with a note that names the socket.
+    """
+    with contextlib.ExitStack() as stack:
+        bound: dict[str, list[socket.socket]] = {}
+        for name, where in wanted.items():
+            if where is None:
+                continue
+            try:
+                bound[name] = open_sockets(where.host, where.port)
+            except ConfigError as error:
+                error.add_note(f"for [{name}] socket = {where}")
+                raise
+            for each in bound[name]:
+                stack.callback(each.close)
+        yield bound
+
+
+def addresses_of(bound: Mapping[str, list[socket.socket]]) -> dict[str, str]:
+    """Return `host:port` of each listener's first socket."""
+    addresses: dict[str, str] = {}
+    for name, sockets in bound.items():
+        host, port = sockets[0].getsockname()[:2]
+        addresses[name] = str(Socket(host, port))
+    return addresses
 
 
 class Gate:

@@ -1,0 +1,90 @@
+"""The spec: a JSON file with the models and how provisioning goes. Pure.
+
+read_spec(text, name) ─► SpecRead: the spec, or every problem with its JSON path and line
+with_spec(config, spec) ─► the config with the spec below it
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Final
+
+from helexa.config.cortex import CortexConfig, CortexSpec, ModelEntry
+from helexa.config.json_positions import JsonLines
+from helexa.config.layers import Layer, check, merge
+from helexa.config.positions import line_of
+from helexa.config.problems import Path, Problem, dotted, show
+from helexa.config.rules import EngineProblems, Finding, model_findings
+
+SCHEMA_KEY: Final = "$schema"
+"""Editors look for the schema there; it is no setting."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpecRead:
+    """What a text says; `spec` is None where it says nothing that can be used."""
+
+    name: str
+    spec: CortexSpec | None
+    problems: tuple[Problem, ...] = ()
+    lines: dict[Path, int] = field(default_factory=dict)
+
+    def where(self, path: Path) -> str:
+        """Return the place of a value: `spec.json:12`."""
+        line = line_of(self.lines, path)
+        return f"{self.name}:{line}" if line is not None else self.name
+
+    def problem(self, found: Finding) -> Problem:
+        """Return a broken rule with its place."""
+        return Problem(self.where(found.path), dotted(found.path), found.message, found.value)
+
+
+def read_spec(text: str, name: str) -> SpecRead:
+    """Read a spec; `name` is what places are told by. Files and engines are not looked at."""
+    try:
+        tree = json.loads(text)
+    except json.JSONDecodeError as error:
+        message = f"is not JSON: {error.msg} (column {error.colno})"
+        return SpecRead(name, None, (Problem(f"{name}:{error.lineno}", "", message),))
+    except (ValueError, RecursionError) as error:
+        return SpecRead(name, None, (Problem(name, "", f"is not JSON: {error}"),))
+    if not isinstance(tree, dict):
+        return SpecRead(name, None, (Problem(f"{name}:1", "", "must be a JSON object"),))
+    tree.pop(SCHEMA_KEY, None)
+    positions = JsonLines(text)
+    read = SpecRead(name, None, lines=positions.lines)
+    spec, problems, _ = check(merge([Layer("spec", tree, read.where)]), CortexSpec)
+    for path in positions.repeated:
+        first = show(path[-1])
+        problems.append(Problem(read.where(path), dotted(path), f"{first} is there twice"))
+    ordered = tuple(sorted(problems, key=lambda p: int(p.where.rpartition(":")[2] or 0)))
+    return SpecRead(name, None if problems else spec, ordered, positions.lines)
+
+
+def spec_problems(read: SpecRead, engine_problems: EngineProblems) -> list[Problem]:
+    """Return all that is wrong with a spec by itself, without the config that it goes below."""
+    if read.spec is None:
+        return list(read.problems)
+    return [read.problem(found) for found in model_findings(read.spec.models, engine_problems)]
+
+
+def with_spec(config: CortexConfig, spec: CortexSpec) -> CortexConfig:
+    """Return a config with a spec below it: what the config sets itself, it keeps.
+
+    What the config does not say of a model that both name, the spec may. The spec's own models
+    follow those of the config.
+    """
+    below = {entry.id: entry for entry in spec.models}
+    known = {entry.id for entry in config.models}
+    models = tuple(_filled(entry, below.get(entry.id)) for entry in config.models)
+    models += tuple(entry for entry in spec.models if entry.id not in known)
+    given = spec.policy.model_fields_set - config.provisioning.model_fields_set
+    policy = {name: getattr(spec.policy, name) for name in given}
+    provisioning = config.provisioning.model_copy(update=policy)
+    return config.model_copy(update={"models": models, "provisioning": provisioning})
+
+
+def _filled(entry: ModelEntry, below: ModelEntry | None) -> ModelEntry:
+    if below is None:
+        return entry
+    given = below.model_fields_set - entry.model_fields_set
+    return entry.model_copy(update={name: getattr(below, name) for name in given})

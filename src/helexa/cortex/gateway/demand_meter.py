@@ -1,0 +1,99 @@
+"""What is asked of each model, counted between two samples. Pure.
+
+    requests' ends (`record`) + what is under way now ─► `samples` ─► the fleet's demand
+
+Nothing is counted when a request comes: the arrivals since the last sample are those that ended
+since, and those that are under way now more than then. So the hot path pays at its end only.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from helexa.cortex.gateway.metering import Record
+from helexa.cortex.orchestrator.demand import DemandSample
+from helexa.protocol.ids import ModelId
+
+NAMES_MAX: Final = 4096
+"""Names counted between two samples; callers may invent as many as they like."""
+
+
+class _Count:
+    __slots__ = ("completion_tokens", "ended", "finished", "prompt_tokens", "service_s")
+
+    def __init__(self) -> None:
+        self.ended = 0
+        self.finished = 0
+        self.prompt_tokens = 0
+        self.completion_tokens = 0
+        self.service_s = 0.0
+
+
+class DemandMeter:
+    """Counts of one gateway, by the name that a request was asked or answered under."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, _Count] = {}
+        self._under_way: dict[ModelId, int] = {}
+
+    def record(self, record: Record) -> None:
+        """Count a request's end; its time on the replica is the neuron's own figure."""
+        name = record.model
+        count = self._counts.get(name)
+        if count is None:
+            if not name or len(self._counts) >= NAMES_MAX:
+                return
+            count = self._counts[name] = _Count()
+        count.ended += 1
+        trailer = record.trailer
+        if trailer is None:
+            return
+        count.finished += 1
+        count.service_s += max(trailer.duration_ms - trailer.queued_ms, 0.0) / 1e3
+        usage = trailer.usage
+        if usage is not None:
+            count.prompt_tokens += usage.prompt_tokens
+            count.completion_tokens += usage.completion_tokens
+
+    def samples(
+        self,
+        in_flight: Mapping[ModelId, int],
+        waiting: Mapping[ModelId, int],
+        names: Mapping[str, ModelId],
+    ) -> tuple[DemandSample, ...]:
+        """Return what was seen since the last call, of every model that anything was seen of.
+
+        `names` are the ids and aliases that mean a model; requests for others count nowhere.
+        """
+        counts: dict[ModelId, list[_Count]] = {}
+        for name, count in self._counts.items():
+            model_id = names.get(name)
+            if model_id is not None:
+                counts.setdefault(model_id, []).append(count)
+        under_way = {
+            key: in_flight.get(key, 0) + waiting.get(key, 0)
+            for key in in_flight.keys() | waiting.keys()
+        }
+        before, self._under_way, self._counts = self._under_way, under_way, {}
+        return tuple(
+            _sample(
+                key, counts.get(key, []), in_flight.get(key, 0), waiting.get(key, 0),
+                before.get(key, 0),
+            )
+            for key in sorted(counts.keys() | under_way.keys() | before.keys())
+        )  # fmt: skip
+
+
+def _sample(
+    model_id: ModelId, counts: list[_Count], in_flight: int, waiting: int, before: int
+) -> DemandSample:
+    ended = sum(count.ended for count in counts)
+    return DemandSample(
+        model_id,
+        arrivals=max(ended + in_flight + waiting - before, 0),
+        finished=sum(count.finished for count in counts),
+        prompt_tokens=sum(count.prompt_tokens for count in counts),
+        completion_tokens=sum(count.completion_tokens for count in counts),
+        service_s=sum(count.service_s for count in counts),
+        in_flight=in_flight,
+        waiting=waiting,
+    )

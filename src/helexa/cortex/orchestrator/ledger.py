@@ -1,0 +1,89 @@
+"""What changed in the fleet since its last snapshot, so that only that is looked at anew. Pure.
+
+A fleet of a thousand neurons hears two hundred heartbeats a second, and nearly all of them change
+nothing but a few numbers. Neurons note here what they change; `fleet` reads it when it makes the
+next snapshot. Three weights of change:
+
+- *loads*: a replica's request counts. One number in one model's view.
+- *models*: a model's state, config or wait somewhere. That model's view is made anew.
+- *plan*: something that placement looks at. Models that nobody serves are looked at again, and
+  what should run is reconciled.
+"""
+
+from dataclasses import replace
+
+import msgspec
+
+from helexa.cortex.orchestrator.snapshot import Instance
+from helexa.protocol.ids import ModelId, NeuronId
+
+
+class Ledger:
+    """Who has which model, and what is to be looked at again."""
+
+    __slots__ = ("demand", "holders", "loads", "models", "neurons", "plan")
+
+    def __init__(self) -> None:
+        self.holders: dict[ModelId, set[NeuronId]] = {}
+        """Neurons that have an instance of a model, whatever its state."""
+        self.neurons: set[NeuronId] = set()
+        self.models: set[ModelId] = set()
+        self.loads: set[tuple[ModelId, NeuronId]] = set()
+        self.plan = False
+        self.demand = False
+        """There are new figures of demand; whether they ask for a plan, a tick decides."""
+
+    def __bool__(self) -> bool:
+        return bool(self.neurons or self.models or self.plan or self.demand)
+
+    def clear(self) -> None:
+        """Begin a new page: a snapshot was made. Who holds what stays known."""
+        self.neurons, self.models, self.loads = set(), set(), set()
+        self.plan = self.demand = False
+
+    def wish(self, *, plan: bool) -> None:
+        """Note that what is asked for changed, or only the figures of it."""
+        self.demand = True
+        self.plan = self.plan or plan
+
+    def put(
+        self, neuron_id: NeuronId, model_id: ModelId, before: Instance | None, after: Instance
+    ) -> None:
+        """Note that one model on one neuron changed."""
+        self.neurons.add(neuron_id)
+        if before is None:
+            self.holders.setdefault(model_id, set()).add(neuron_id)
+        elif only_numbers_differ(before, after):
+            self.loads.add((model_id, neuron_id))
+            return
+        self.models.add(model_id)
+        self.plan = True
+
+    def drop(self, neuron_id: NeuronId, model_id: ModelId) -> None:
+        """Note that a neuron has nothing to say of a model any more."""
+        holders = self.holders.get(model_id)
+        if holders is not None:
+            holders.discard(neuron_id)
+            if not holders:
+                del self.holders[model_id]
+        self.neurons.add(neuron_id)
+        self.models.add(model_id)
+        self.plan = True
+
+
+def only_numbers_differ(before: Instance, after: Instance) -> bool:
+    """Tell whether two states of an instance differ in nothing that a plan or a filter looks at.
+
+    What may differ: the counts of requests, and the seconds to the neuron's own next try. Every
+    other field counts, those that are added later included.
+    """
+    old, new = before.status, after.status
+    if old is None or new is None:
+        return before == after
+    same_status = old == msgspec.structs.replace(
+        new,
+        active_requests=old.active_requests,
+        waiting_requests=old.waiting_requests,
+        retry_after_s=old.retry_after_s,
+    )
+    return same_status and before == replace(after, status=old)

@@ -1,0 +1,129 @@
+"""Which replica was recently sent which beginnings of prompts, by hashes of their blocks. Pure.
+
+An engine keeps the attention state of what it has read: a prompt that begins as one it has seen is
+computed only from where they part. The gateway cannot see into an engine's cache, but it knows
+what it sent where. A prompt is cut at fixed places (`CUTS`), and each block's hash covers all that
+comes before it, so two prompts with the same hash at a cut are the same up to there.
+
+    blocks_of(text, seed) -> hashes, shallowest first
+    index.note(hashes, holder)           this prompt went there
+    index.holders(hashes) -> {holder: n} who has seen how many bytes of a prompt
+"""
+
+import zlib
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Final, NewType
+
+from helexa.protocol.ids import NeuronId
+
+BLOCKS_MAX: Final = 1 << 16
+"""Blocks kept in mind over all models, the least recently sent forgotten first; about 25 MB."""
+HOLDERS_MAX: Final = 8
+"""Replicas kept in mind for one block, the last ones it was sent to."""
+
+_SPANS: Final = ((8 << 10, 512), (64 << 10, 2 << 10), (512 << 10, 8 << 10))
+"""Up to where blocks have which size, in bytes: a fixed number of cuts covers prompts of any size,
+with an error of at most a quarter of what two prompts share."""
+
+
+def _cuts() -> tuple[int, ...]:
+    cuts: list[int] = []
+    begin = 0
+    for end, size in _SPANS:
+        cuts += range(begin + size, end + 1, size)
+        begin = end
+    return tuple(cuts)
+
+
+CUTS: Final = _cuts()
+"""Where prompts are cut, in bytes from their beginning; what follows the last cut is not hashed."""
+_SLICES: Final = tuple(pairwise((0, *CUTS)))
+
+
+Holder = NewType("Holder", str)
+"""A neuron's process, in one text: texts keep their hash, and this is looked up a lot."""
+
+
+def holder_of(neuron_id: NeuronId, epoch: int) -> Holder:
+    """Return a neuron's process as a holder: one that came back as a new process knows nothing."""
+    return Holder(f"{epoch} {neuron_id}")
+
+
+def neuron_of(holder: Holder) -> NeuronId:
+    """Return whose process a holder is."""
+    return NeuronId(holder.partition(" ")[2])
+
+
+def blocks_of(text: memoryview, seed: bytes = b"") -> tuple[int, ...]:
+    """Return the hash of every whole block of a prompt, shallowest first.
+
+    `seed` keeps apart what must not be mixed: the same prompt for another model is another prompt.
+    """
+    crc32 = zlib.crc32
+    value = crc32(seed)
+    size_bytes = len(text)
+    hashes: list[int] = []
+    for begin, end in _SLICES:
+        if end > size_bytes:
+            break
+        value = crc32(text[begin:end], value)
+        hashes.append(value)
+    return tuple(hashes)
+
+
+class PrefixIndex:
+    """Blocks that replicas were sent. Bounded by `blocks_max`, each block by `HOLDERS_MAX`."""
+
+    __slots__ = ("_blocks", "_blocks_max")
+
+    def __init__(self, blocks_max: int = BLOCKS_MAX) -> None:
+        self._blocks_max = blocks_max
+        self._blocks: dict[int, dict[Holder, None]] = {}
+        """By hash, the least recently sent first: whom it was sent to."""
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def note(self, hashes: Sequence[int], holder: Holder) -> None:
+        """Remember that a prompt was sent to a replica.
+
+        Shallow blocks are touched last: then what is forgotten first is the depth of a prompt, and
+        whoever has a block has those before it too.
+        """
+        blocks = self._blocks
+        for value in reversed(hashes):
+            holders = blocks.pop(value, None)
+            if holders is None:
+                holders = {}
+            elif holder in holders:
+                del holders[holder]  # to become the last of them again
+            elif len(holders) >= HOLDERS_MAX:
+                del holders[next(iter(holders))]
+            holders[holder] = None
+            blocks[value] = holders
+        while len(blocks) > self._blocks_max:
+            del blocks[next(iter(blocks))]
+
+    def holders(self, hashes: Sequence[int]) -> dict[Holder, int]:
+        """Return who was sent how many bytes of the beginning of a prompt; who has most first.
+
+        Whoever knows less than the most is looked for at half the depth, a quarter and so on: that
+        costs a few look-ups for a prompt of any size, and errs low by less than a half.
+        """
+        blocks = self._blocks
+        low, depth = 0, len(hashes)
+        while low < depth:  # every block that is known has those before it known, too
+            middle = (low + depth + 1) // 2
+            if hashes[middle - 1] in blocks:
+                low = middle
+            else:
+                depth = middle - 1
+        found: dict[Holder, int] = {}
+        while depth:
+            size_bytes = CUTS[depth - 1]
+            for holder in blocks[hashes[depth - 1]]:
+                if holder not in found:
+                    found[holder] = size_bytes
+            depth //= 2
+        return found

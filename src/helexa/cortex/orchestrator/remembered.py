@@ -1,0 +1,124 @@
+"""What is learned and set at run time, in the shape in which it outlives a restart. Pure.
+
+The spec says what is wanted, this says what was seen: they are kept apart, joined by model id, and
+the spec wins where both speak. Times are ages, since the monotonic clock begins anew.
+"""
+
+import msgspec
+
+from helexa.cortex.orchestrator.demand import (
+    NO_RATES,
+    DemandState,
+    ModelDemand,
+    Rates,
+    Throughput,
+)
+from helexa.protocol.ids import ModelId
+
+
+class RememberedModel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One model's demand, `idle_s` seconds after it was last asked for."""
+
+    model_id: ModelId
+    requests: Rates = NO_RATES
+    prompt_tokens: Rates = NO_RATES
+    completion_tokens: Rates = NO_RATES
+    service_s: float = 0.0
+    idle_s: float = 0.0
+    replicas: int = 0
+    """How many there should have been."""
+    pinned: bool = False
+    set_aside: bool = False
+
+
+class RememberedLoad(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a load took on one kind of machine."""
+
+    model_id: ModelId
+    engine: str
+    hardware: str
+    load_s: float
+
+
+class RememberedThroughput(msgspec.Struct, frozen=True, kw_only=True):
+    """What one replica achieved, by concurrency, on one kind of machine."""
+
+    engine: str
+    hardware: str
+    throughput: Throughput
+
+
+class DemandMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that was learned; `wall_s` is the time of writing (Unix)."""
+
+    wall_s: float = 0.0
+    models: tuple[RememberedModel, ...] = ()
+    loads: tuple[RememberedLoad, ...] = ()
+    throughputs: tuple[RememberedThroughput, ...] = ()
+
+
+def remembered_model(
+    model_id: ModelId,
+    demand: ModelDemand,
+    now: float,
+    *,
+    replicas: int,
+    pinned: bool,
+    set_aside: bool,
+) -> RememberedModel:
+    """Return what is kept of one model as of `now`; numbers are rounded, files stay small."""
+    later = demand.at(now)
+    return RememberedModel(
+        model_id=model_id,
+        requests=_rounded(later.requests),
+        prompt_tokens=_rounded(later.prompt_tokens),
+        completion_tokens=_rounded(later.completion_tokens),
+        service_s=round(later.service_s, 3),
+        idle_s=round(later.idle_s(now), 1),
+        replicas=replicas,
+        pinned=pinned,
+        set_aside=set_aside,
+    )
+
+
+def _rounded(rates: Rates) -> Rates:
+    one, ten, hour = (float(f"{rate:.4g}") for rate in rates)
+    return one, ten, hour
+
+
+def restored_demand(memory: DemandMemory, now: float, away_s: float) -> DemandState:
+    """Return the state that a memory stands for, `away_s` seconds after it was written.
+
+    The rates have faded meanwhile, as if nobody had asked; requests under way are over.
+    """
+    state = DemandState()
+    for each in memory.models:
+        known = ModelDemand(
+            at_s=now - away_s,
+            requests=each.requests,
+            prompt_tokens=each.prompt_tokens,
+            completion_tokens=each.completion_tokens,
+            service_s=each.service_s,
+            last_asked_s=now - away_s - each.idle_s,
+        )
+        state.models[each.model_id] = known.at(now)
+    for load in memory.loads:
+        state.load_s[load.model_id, load.engine, load.hardware] = load.load_s
+    for place in memory.throughputs:
+        state.throughput[place.engine, place.hardware] = place.throughput
+    return state
+
+
+def learned_of(
+    state: DemandState,
+) -> tuple[tuple[RememberedLoad, ...], tuple[RememberedThroughput, ...]]:
+    """Return what is kept of load times and throughputs."""
+    loads = tuple(
+        RememberedLoad(model_id=model, engine=engine, hardware=hardware, load_s=round(seconds, 2))
+        for (model, engine, hardware), seconds in sorted(state.load_s.items())
+    )
+    throughputs = tuple(
+        RememberedThroughput(engine=engine, hardware=hardware, throughput=known)
+        for (engine, hardware), known in sorted(state.throughput.items())
+    )
+    return loads, throughputs

@@ -1,0 +1,61 @@
+"""The conversations of the bench: the same for every strategy, growing, counted as told."""
+
+import asyncio
+import json
+import socket
+from typing import Any
+
+from aiohttp import web
+
+from bench.conversations import Plan, Tally, hold
+
+
+async def held(plan: Plan) -> tuple[list[dict[str, Any]], Tally]:
+    """Hold the conversations with a server that caches all but ten tokens of each prompt."""
+    bodies: list[dict[str, Any]] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        bodies.append(body)
+        route = f"n1;reason={'prefix' if len(body['messages']) > 2 else 'spill'};eligible=4"
+        response = web.StreamResponse(headers={"x-helexa-route": route})
+        await response.prepare(request)
+        usage = {"prompt_tokens": 100, "prompt_tokens_details": {"cached_tokens": 90}}
+        for chunk in (
+            {"choices": [{"delta": {"role": "assistant"}}]},
+            {"choices": [{"delta": {"content": "yes"}}]},
+            {"choices": [], "usage": usage},
+        ):
+            await response.write(f"data: {json.dumps(chunk)}\n\n".encode())
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    listener = socket.create_server(("127.0.0.1", 0))
+    try:
+        await web.SockSite(runner, listener).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        async with asyncio.timeout(60):
+            return bodies, await hold(plan, url, "m")
+    finally:
+        await runner.cleanup()
+
+
+async def test_conversations_grow_and_what_is_cached_is_not_computed() -> None:
+    plan = Plan(conversations=3, turns=2, words_per_turn=5)
+    bodies, tally = await held(plan)
+    assert sorted(len(body["messages"]) for body in bodies) == [2, 2, 2, 4, 4, 4]
+    assert all(body["messages"][0] == bodies[0]["messages"][0] for body in bodies)
+    assert (tally.prompt_tokens, tally.computed_tokens) == (600, 60)
+    assert len(tally.first_token_s) == 6
+    assert tally.reasons == {"prefix": 3, "spill": 3}
+
+
+async def test_every_run_holds_the_same_conversations() -> None:
+    plan = Plan(conversations=3, turns=2, words_per_turn=5, at_once=1)
+    first, _ = await held(plan)
+    second, _ = await held(plan)
+    assert first == second

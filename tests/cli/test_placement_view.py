@@ -1,0 +1,60 @@
+"""Why a model is placed as it is, for people."""
+
+from helexa.cli.placement_view import placement_text
+from helexa.cortex.observe.placing import placing
+from helexa.cortex.orchestrator.rules import ModelRules, PlacementRules
+from helexa.protocol.lifecycle import ModelState
+from tests.fakes.fleet import GIB, fleet, joined, model, register, status
+
+
+def test_the_funnel_reads_from_top_to_bottom() -> None:
+    place = PlacementRules(labels=(("gpu", "l4"),))
+    rules = ModelRules(min_replicas=2, max_replicas=None, guaranteed=True, placement=place)
+    state = fleet(model("m"), rules=rules)
+    state.apply([
+        joined(1, register("n1", status(model("m")))),
+        joined(2, register("n2", engines=("vllm",))),
+        joined(3, register("n3")),
+    ], 0.0)  # fmt: skip
+    told = placing(state.snapshot(0.0), "m", 0.0)
+    assert told is not None
+    assert placement_text(told).splitlines() == [
+        "model m · 2 wanted, 1 loaded · needs 1.0 GiB",
+        "why so many: as it was found",
+        (
+            "rules: priority normal, weight 1, min_replicas 2, max_replicas none,"
+            " keep_alive_s none, pinned no"
+        ),
+        "placement: labels gpu=l4",
+        (
+            "demand: 0 requests/s (10 min 0, hour 0), 0 s each, 0 at a time, 0 in flight,"
+            " 0 waiting, idle 0 s"
+        ),
+        "its turn for what is free: 1.",
+        "",
+        "removed by held:",
+        "  n1: has it, or is about to",
+        "",
+        "removed by engine:",
+        "  n2: does not allow engine echo (allows vllm)",
+        "",
+        "removed by labels:",
+        "  n3: lacks the label gpu=l4",
+        "",
+        (
+            "no neuron can take it now (needs 1.0 GiB): n2: does not allow engine echo"
+            " (allows vllm); n3: lacks the label gpu=l4"
+        ),
+    ]
+
+
+def test_who_fits_is_a_table() -> None:
+    state = fleet(model("m"), rules=ModelRules(min_replicas=0))
+    known = status(model("m"), ModelState.UNLOADED)
+    state.apply([joined(1, register("n1", known, budget_bytes=4 * GIB))], 0.0)
+    told = placing(state.snapshot(0.0), "m", 0.0)
+    assert told is not None
+    lines = placement_text(told).splitlines()
+    assert lines[-4].split() == ["NEURON", "FREE", "HAS", "CONFIG", "APART", "EVICTS"]
+    assert lines[-3].split() == ["→", "n1", "4.0", "GiB", "yes", "yes", "-"]
+    assert lines[-1] == "one more would go to n1"

@@ -1,0 +1,111 @@
+"""Blocks of prompts, and who was sent them."""
+
+import zlib
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helexa.cortex.orchestrator.prefix import (
+    CUTS,
+    HOLDERS_MAX,
+    Holder,
+    PrefixIndex,
+    blocks_of,
+    holder_of,
+    neuron_of,
+)
+from helexa.protocol.ids import NeuronId
+
+A, B = holder_of(NeuronId("a"), 1), holder_of(NeuronId("b"), 7)
+TEXT = zlib.compress(bytes(range(256)) * 64, 0) * 4
+
+
+def blocks(size_bytes: int, seed: bytes = b"m") -> tuple[int, ...]:
+    return blocks_of(memoryview(TEXT)[:size_bytes], seed)
+
+
+def test_cuts_are_fine_at_the_beginning_and_few_in_all() -> None:
+    assert CUTS[:2] == (512, 1024)
+    assert CUTS[-1] == 512 * 1024
+    assert len(CUTS) == 100
+
+
+def test_only_whole_blocks_are_hashed() -> None:
+    assert blocks(511) == ()
+    assert len(blocks(1535)) == 2
+
+
+def test_a_longer_prompt_begins_with_the_hashes_of_a_shorter_one() -> None:
+    assert blocks(5000)[:4] == blocks(2048)
+
+
+def test_a_difference_changes_all_hashes_behind_it() -> None:
+    other = bytearray(TEXT)
+    other[600] ^= 1
+    changed = blocks_of(memoryview(other)[:4096], b"m")
+    assert changed[0] == blocks(4096)[0]
+    assert not set(changed[1:]) & set(blocks(4096)[1:])
+
+
+def test_another_model_is_another_prompt() -> None:
+    assert not set(blocks(4096)) & set(blocks(4096, b"other"))
+
+
+def test_who_was_sent_a_prompt_is_found_with_how_much_of_it() -> None:
+    index = PrefixIndex()
+    index.note(blocks(2048), A)
+    index.note(blocks(1024), B)
+    assert index.holders(blocks(4096)) == {A: 2048, B: 1024}
+    assert index.holders(blocks(4096, b"other")) == {}
+    assert index.holders(()) == {}
+
+
+def test_a_process_that_came_back_is_another_one() -> None:
+    index = PrefixIndex()
+    again = holder_of(NeuronId("a"), 2)
+    index.note(blocks(1024), A)
+    index.note(blocks(512), again)
+    assert index.holders(blocks(1024)) == {A: 1024, again: 512}
+
+
+def test_only_the_last_replicas_of_a_block_are_kept() -> None:
+    index = PrefixIndex()
+    for number in range(HOLDERS_MAX + 3):
+        index.note(blocks(512), holder_of(NeuronId(f"n{number}"), 1))
+    kept = [neuron_of(holder) for holder in index.holders(blocks(512))]
+    assert kept == [f"n{n}" for n in range(3, HOLDERS_MAX + 3)]
+
+
+def test_the_depth_of_what_was_sent_longest_ago_is_forgotten_first() -> None:
+    index = PrefixIndex(blocks_max=6)
+    index.note(blocks(2048), A)
+    index.note(blocks(2048, b"other"), B)
+    assert index.holders(blocks(2048)) == {A: 1024}
+    assert index.holders(blocks(2048, b"other")) == {B: 2048}
+
+
+def test_who_knows_less_is_found_at_half_the_depth_or_a_quarter() -> None:
+    index = PrefixIndex()
+    index.note(blocks(8192), A)
+    index.note(blocks(3 * 1024), B)
+    assert index.holders(blocks(8192)) == {A: 8192, B: 2048}
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 9), st.integers(0, 9000), st.binary(max_size=1)), max_size=40
+    ),
+    st.integers(1, 50),
+)
+def test_it_never_grows_past_its_bounds_and_never_tells_of_what_was_not_sent(
+    steps: list[tuple[int, int, bytes]], blocks_max: int
+) -> None:
+    index = PrefixIndex(blocks_max)
+    most: dict[tuple[Holder, bytes], int] = {}
+    for who, size, seed in steps:
+        neuron = holder_of(NeuronId(f"n{who}"), 1)
+        index.note(blocks(size, seed), neuron)
+        most[neuron, seed] = max(most.get((neuron, seed), 0), size)
+        assert len(index) <= blocks_max
+        for found, size_bytes in index.holders(blocks(9000, seed)).items():
+            assert size_bytes <= most[found, seed]

@@ -1,0 +1,166 @@
+"""What the strategies choose, and the word for it."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helexa.cortex.orchestrator.prefix import blocks_of
+from helexa.cortex.orchestrator.requests import Candidate, RoutingRequest, candidate_of
+from helexa.cortex.orchestrator.routing_memory import RoutingMemory
+from helexa.cortex.orchestrator.scorers import AFFINITY_LOAD_FREE, SCORERS
+from helexa.cortex.orchestrator.snapshot import Replica
+from helexa.cortex.orchestrator.strategies import (
+    BUILT_IN,
+    MODELS_MAX,
+    LeastSeconds,
+    RoundRobin,
+    RoutingPolicy,
+    Strategy,
+)
+from helexa.cortex.orchestrator.strategy_check import problems_of
+from helexa.protocol.ids import ModelId, NeuronId
+from helexa.protocol.workload import Operation, WorkloadClass
+from tests.fakes.fleet import CHAT
+
+M = ModelId("m")
+PROMPT = blocks_of(memoryview(bytes(64 << 10)))
+
+
+def request(number: int = 0, **fields: object) -> RoutingRequest:
+    kind = WorkloadClass.CHAT_INTERACTIVE
+    return RoutingRequest(f"r{number}", Operation.CHAT, kind, "m", **fields)  # type: ignore[arg-type]
+
+
+def replica(name: str, model: str = "m", seats: int = 4) -> Replica:
+    capability = msgspec.structs.replace(CHAT, seats=seats)
+    return Replica(ModelId(model), NeuronId(name), 1, capability)
+
+
+class Fleet:
+    """Replicas whose requests never end, unless told."""
+
+    def __init__(self, size: int, strategy: Strategy | None = None, seats: int = 4) -> None:
+        self.strategy = strategy or LeastSeconds(RoutingPolicy())
+        self.memory = RoutingMemory()
+        self.seats = seats
+        self.open = {f"n{i}": 0 for i in range(size)}
+
+    def candidates(self) -> list[Candidate]:
+        return [candidate_of(replica(name, seats=self.seats), n) for name, n in self.open.items()]
+
+    def send(self, asked: RoutingRequest) -> tuple[str, str]:
+        choice = self.strategy.pick(asked, self.candidates(), self.memory)
+        where = choice.candidate.replica
+        self.memory.sent(asked, where)
+        self.strategy.sent(asked, where)
+        self.open[where.neuron_id] += 1
+        return where.neuron_id, choice.reason
+
+    def end_all(self) -> None:
+        self.open = dict.fromkeys(self.open, 0)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_what_is_built_in_keeps_the_rules_of_plug_ins(name: str) -> None:
+    assert problems_of(BUILT_IN[name]) == []
+
+
+def test_every_scorer_has_a_weight_and_no_other_has() -> None:
+    assert RoutingPolicy().weights.keys() == SCORERS.keys()
+    with pytest.raises(AssertionError, match="nonsense"):
+        LeastSeconds(RoutingPolicy(weights={"nonsense": 1.0}))
+
+
+def test_the_least_busy_one_is_chosen_and_equals_are_told_apart_by_the_request() -> None:
+    """R2.27."""
+    fleet = Fleet(4)
+    fleet.open = {"n0": 2, "n1": 1, "n2": 1, "n3": 2}
+    picked = [fleet.strategy.pick(request(i), fleet.candidates(), fleet.memory) for i in range(99)]
+    assert {p.candidate.replica.neuron_id for p in picked} == {"n1", "n2"}
+    assert {p.reason for p in picked} == {"least_loaded"}
+
+
+def test_a_conversation_goes_where_its_beginning_is_known() -> None:
+    fleet = Fleet(4)
+    first, reason = fleet.send(request(0, prefix=PROMPT[:10]))
+    assert reason == "least_loaded"
+    fleet.end_all()
+    for turn in range(1, 30):
+        assert fleet.send(request(turn, prefix=PROMPT[: 10 + turn])) == (first, "prefix")
+        fleet.end_all()
+
+
+def test_what_a_prompt_saves_is_weighed_against_waiting() -> None:
+    fleet = Fleet(2)
+    first, _ = fleet.send(request(0, prefix=PROMPT[:2]))
+    fleet.memory.paces.learning(NeuronId(first), M).served(60.0)
+    waits = [
+        candidate_of(replica(name), int(name == first), fleet.memory.paces.of(NeuronId(name), M))
+        for name in fleet.open
+    ]
+    short = fleet.strategy.pick(request(1, prefix=PROMPT[:2]), waits, fleet.memory)
+    assert short.candidate.replica.neuron_id != first, "a quarter of a minute for 256 tokens"
+
+
+@given(st.integers(2, 8), st.integers(1, 8), st.integers(1, 200), st.booleans())
+def test_a_hot_prompt_or_session_spreads_under_load(
+    size: int, seats: int, requests: int, by_session: bool
+) -> None:
+    fleet = Fleet(size, seats=seats)
+    hot = request(0, session="s") if by_session else request(0, prefix=PROMPT)
+    for _ in range(requests):
+        fleet.send(hot)
+        loads = [count / seats for count in fleet.open.values()]
+        average = sum(loads) / size
+        # One request more than the bound: the one that reached it.
+        assert max(loads) <= max(AFFINITY_LOAD_FREE, 1.5 * average) + 1 / seats + 1e-9
+
+
+@given(st.integers(2, 8), st.lists(st.integers(0, 30), min_size=1, max_size=60))
+def test_a_session_sticks_while_load_is_balanced(size: int, numbers: list[int]) -> None:
+    fleet = Fleet(size)
+    homes: dict[int, str] = {}
+    for turn, number in enumerate(numbers):
+        home, reason = fleet.send(request(turn, session=f"s{number}"))
+        assert homes.setdefault(number, home) == home
+        assert reason == "session"
+        fleet.end_all()
+
+
+def test_a_session_too_hot_for_its_home_says_so() -> None:
+    fleet = Fleet(2, strategy=LeastSeconds(RoutingPolicy(weights={"wait": 1.0, "prefix": 1.0})))
+    first, _ = fleet.send(request(0, prefix=PROMPT))
+    fleet.open[first] = 3
+    assert fleet.send(request(1, prefix=PROMPT))[1] == "spill"
+
+
+def test_a_weight_of_zero_switches_a_scorer_off() -> None:
+    fleet = Fleet(4, strategy=LeastSeconds(RoutingPolicy(weights={"session": 0.0, "wait": 1.0})))
+    places = {fleet.send(request(i, session="s"))[0] for i in range(4)}
+    assert len(places) == 4
+
+
+def test_the_shares_are_those_of_the_choice() -> None:
+    fleet = Fleet(2)
+    fleet.send(request(0, prefix=PROMPT))
+    shares = fleet.strategy.shares(request(1, prefix=PROMPT), fleet.candidates(), fleet.memory)
+    assert [share.name for share in shares] == ["wait", "prefix"]
+    assert all(len(share.values) == 2 for share in shares)
+
+
+def test_round_robin_takes_turns_whatever_the_load_and_survives_who_leaves() -> None:
+    fleet = Fleet(3, strategy=RoundRobin(RoutingPolicy()))
+    fleet.open["n1"] = 50
+    assert [fleet.send(request(i))[0] for i in range(4)] == ["n0", "n1", "n2", "n0"]
+    del fleet.open["n1"]
+    assert [fleet.send(request(i)) for i in range(2)] == [
+        ("n2", "round_robin"), ("n0", "round_robin"),
+    ]  # fmt: skip
+
+
+def test_round_robin_remembers_a_bounded_number_of_models() -> None:
+    strategy = RoundRobin(RoutingPolicy())
+    for number in range(MODELS_MAX + 10):
+        strategy.sent(request(), replica("n0", f"m{number}"))
+    assert len(strategy._last) == MODELS_MAX
