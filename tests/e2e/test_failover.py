@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import json
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,6 @@ RATE = 40
 TOLD_WITHIN_S = 2.0
 PAIR = ("n1", "n2")
 WHO = ("alice", "bob")
-QUICK = {"control_plane": {"heartbeat_interval_s": 0.5, "suspect_after_s": 1, "lost_after_s": 2}}
-"""A neuron that is silent for two seconds is replaced, so that both come to have the model."""
 
 
 def holders(stack: Stack, model: str) -> list[str]:
@@ -41,31 +38,27 @@ def holders(stack: Stack, model: str) -> list[str]:
 
 
 def have_on_both(stack: Stack, model: str) -> None:
-    """Have a model on both neurons: the one that has it is silent until the other has it too."""
+    """Wait until both neurons have the model, also one that was killed before."""
     for name in PAIR:
         if not stack.neurons[name].runs:
             stack.neurons[name].start()
-    wait_until(lambda: holders(stack, model), f"{model} somewhere", 60)
-    if len(holders(stack, model)) < len(PAIR):
-        [first] = holders(stack, model)
-        stack.neurons[first].signal(signal.SIGSTOP)
-        try:
-            wait_until(lambda: first not in holders(stack, model), f"{first} gone", 30)
-            wait_until(lambda: holders(stack, model), f"{model} on the other one", 60)
-        finally:
-            stack.neurons[first].signal(signal.SIGCONT)
-        wait_until(lambda: len(holders(stack, model)) == len(PAIR), f"{model} on both", 60)
+    wait_until(lambda: holders(stack, model) == list(PAIR), f"{model} on both", 90)
     stack.note_processes()
+
+
+def twice(model: dict[str, Any]) -> dict[str, Any]:
+    """Return a model's entry, for two replicas of it."""
+    return {**model, "min_replicas": 2, "max_replicas": 2}
 
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
     models = [
-        echo("pair", tokens_per_second=RATE),
-        echo("slow", tokens_per_second=RATE, first_token_delay_ms=3000),
-        echo("mortal", crash_on_prompt="boom"),
+        twice(echo("pair", tokens_per_second=RATE)),
+        twice(echo("slow", tokens_per_second=RATE, first_token_delay_ms=3000)),
+        twice(echo("mortal", crash_on_prompt="boom")),
     ]
-    with Stack(models, neurons=PAIR, cortex=QUICK) as stack:
+    with Stack(models, neurons=PAIR) as stack:
         yield stack
 
 
@@ -182,7 +175,11 @@ async def test_a_query_of_death_meets_two_engines_of_the_fleet(stack: Stack) -> 
         if "engine_failed_request" in line and "model_id=mortal" in line
     ]
     assert len(crashes) == 2, crashes
-    await asyncio.to_thread(wait_until, lambda: holders(stack, "mortal"), "it is back", 60)
+    back = "model_id=mortal state=loaded"
+    await eventually(
+        lambda: all(stack.neurons[name].log().count(back) > 1 for name in PAIR), "both back", 60
+    )
+    await asyncio.to_thread(have_on_both, stack, "mortal")
     answer = await ask(stack.gateway, "POST", CHAT, body("mortal", 3))
     assert (answer.status, answer.done) == (200, True)
 
@@ -248,9 +245,9 @@ def queued(stack: Stack) -> int:
 
 async def test_a_real_stream_goes_on_on_another_neuron() -> None:
     """R2.42: llama.cpp twice; the stream ends properly, and nothing is doubled."""
-    models = [{"id": SMALL, "options": {"context_tokens": 2048}}]
+    models = [twice({"id": SMALL, "options": {"context_tokens": 2048}})]
     settings = {"weights_dir": str(WEIGHTS), "engines": {"threads": 1}}
-    real = Stack(models, neurons=PAIR, cortex=QUICK, neuron=settings)
+    real = Stack(models, neurons=PAIR, neuron=settings)
     real.ready_within_s = 240.0
     with real:
         await asyncio.to_thread(have_on_both, real, SMALL)
