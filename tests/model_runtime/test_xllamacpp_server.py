@@ -126,10 +126,11 @@ def test_several_choices_and_logprobs(engine):
 
 
 def test_a_completion_with_legacy_logprobs(engine):
-    body = {"prompt": "the cat", "max_tokens": 3, "logprobs": 1}
+    # Greedy: weights that are random may end at once, with no token to tell of.
+    body = {"prompt": "the cat", "max_tokens": 3, "logprobs": 1, "temperature": 0}
     out, _ = engine.ask(body, Operation.COMPLETION)
     logprobs = json.loads(out)["choices"][0]["logprobs"]
-    assert len(logprobs["tokens"]) == len(logprobs["text_offset"]) <= 3
+    assert 1 <= len(logprobs["tokens"]) == len(logprobs["text_offset"]) <= 3
 
 
 @pytest.mark.parametrize("prefix", ["h", "ha ha", "the sun " * 30])

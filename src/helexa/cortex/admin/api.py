@@ -262,7 +262,7 @@ class _Api:
                 f" the last {FAILED_S / 60:.0f} minutes that were refused or failed"
             )
             return answer_refusal(Refusal(ErrorCode.NOT_FOUND, because, param="id"))
-        return answer_json(request_json(name, found))
+        return answer_json(request_json(name, found, self._facts.router))
 
     async def join(self, _request: Request) -> Response:
         join = self._facts.join

@@ -5,13 +5,15 @@ from typing import Any
 from helexa.cortex.gateway.decisions import Decided, Decision
 from helexa.cortex.gateway.metering import Record
 from helexa.cortex.observe.views import explanation
+from helexa.cortex.orchestrator.router import Router
+from helexa.cortex.orchestrator.scheduler import PLAIN
 from helexa.protocol.errors import Refusal
 
 Json = dict[str, Any]
 SNAPSHOT_GONE = "the fleet as it was then is kept no more"
 
 
-def request_json(request_id: str, found: Decided) -> Json:
+def request_json(request_id: str, found: Decided, router: Router = PLAIN) -> Json:
     """Return all that is remembered of a request; times are milliseconds since it was received."""
     record = found.record
     received_s = _received_s(found)
@@ -23,7 +25,7 @@ def request_json(request_id: str, found: Decided) -> Json:
         "workload_class": asked.workload_class.value if asked is not None else None,
         "asked_model": asked.model if asked is not None else None,
         "timeline": _timeline(found, received_s),
-        "decisions": [_decision(each, received_s) for each in found.decisions],
+        "decisions": [_decision(each, received_s, router) for each in found.decisions],
     }
     return body | _ending(record)
 
@@ -86,9 +88,9 @@ def _timeline(found: Decided, received_s: float) -> list[Json]:
     return steps
 
 
-def _decision(decision: Decision, received_s: float) -> Json:
+def _decision(decision: Decision, received_s: float, router: Router) -> Json:
     """Return one decision with its reasons, as far as they can still be worked out."""
-    found = decision.explanation()
+    found = decision.explanation(router)
     outcome = decision.outcome
     body: Json
     if found is None:

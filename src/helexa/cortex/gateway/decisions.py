@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 
 from helexa.cortex.gateway.metering import Outcome, Record
 from helexa.cortex.orchestrator.requests import Explanation, RoutingDecision, RoutingRequest
-from helexa.cortex.orchestrator.scheduler import explain
+from helexa.cortex.orchestrator.router import Router
+from helexa.cortex.orchestrator.scheduler import PLAIN, explain
 from helexa.cortex.orchestrator.snapshot import EMPTY, FleetSnapshot, Replica
 from helexa.protocol.errors import Refusal
 from helexa.protocol.ids import ModelId, NeuronId
@@ -53,12 +54,19 @@ class Decision(NamedTuple):
     eligible: int
     counts: Counts
 
-    def explanation(self) -> Explanation | None:
-        """Return the decision with its reasons; None where its snapshot is kept no more."""
+    def explanation(self, router: Router = PLAIN) -> Explanation | None:
+        """Return the decision with its reasons; None where its snapshot is kept no more.
+
+        What `router` has learned since (prompts, sessions, speeds) is told as of now.
+        """
         snapshot, counts = self.kept.snapshot, self.counts or {}
         if snapshot is None:
             return None
-        return explain(self.request, snapshot, lambda r: counts.get((r.neuron_id, r.model_id), 0))
+
+        def sent(replica: Replica) -> int:
+            return counts.get((replica.neuron_id, replica.model_id), 0)
+
+        return explain(self.request, snapshot, sent, router)
 
 
 class Decided(NamedTuple):
