@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 ROW = re.compile(r"^\| (R[C0-6]\.[0-9]+) \|", re.MULTILINE)
 NAME = re.compile(r"\bR[C0-6]\.[0-9]+\b")
 RANGE = re.compile(r"\bR([C0-6])\.([0-9]+)[–-]R?(?:\1\.)?([0-9]+)\b")
-BUILT = ("R0.", "R1.")
+BUILT = ("R0.", "R1.", "R2.", "R6.")
 HERE = Path(__file__)
 
 

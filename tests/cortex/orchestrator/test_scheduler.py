@@ -44,7 +44,7 @@ def test_a_decision_names_model_neuron_and_mode() -> None:
 
 
 def test_the_least_busy_replica_is_chosen() -> None:
-    """R2.27: load is what this gateway has in flight, by seats."""
+    """R2.4, R2.27: load is what this gateway has in flight, by seats."""
     loads = {"a": 3, "b": 1, "c": 2}
     fleet = snapshot(*(replica(name) for name in loads))
     assert chosen(route(request(), fleet, lambda r: loads[r.neuron_id])) == "b"
@@ -80,7 +80,7 @@ def test_a_failed_replica_is_not_tried_again() -> None:
 
 
 def test_suspect_and_unhealthy_neurons_get_no_requests() -> None:
-    """R2.26, R2.40; lesson: a blip is 503 with Retry-After 3, never 404."""
+    """R2.4, R2.26, R2.40; lesson: a blip is 503 with Retry-After 3, never 404."""
     fleet = snapshot(replica("a", suspect=True), replica("b", healthy=False), replica("c"))
     assert chosen(route(request(), fleet, idle)) == "c"
     refusal = refused(route(request(excluded=(replica("c"),)), fleet, idle))
@@ -105,7 +105,7 @@ def test_images_need_a_model_that_sees() -> None:
 
 
 def test_tools_and_json_go_where_they_are_honoured_and_nowhere_else() -> None:
-    """Lesson 8: never a silent answer without tools, also when the same model was just asked."""
+    """R2.3, lesson 8: never a silent answer without tools, also when the model was just asked."""
     plain = msgspec.structs.replace(CHAT, tools=False, json_schema=False)
     able = msgspec.structs.replace(CHAT, tools=True, json_schema=True)
     mixed, without = (
