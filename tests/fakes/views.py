@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from helexa.cortex.orchestrator.board import Board
-from helexa.cortex.orchestrator.liveness import NeuronState
+from helexa.cortex.orchestrator.liveness import PRESENT, NeuronState
 from helexa.cortex.orchestrator.rules import ModelRules, PlacementRules
 from helexa.cortex.orchestrator.snapshot import DesiredModel, Instance, NeuronView, Outlook
 from helexa.protocol.ids import ModelId, NeuronId
@@ -34,7 +34,7 @@ def neuron(
         capabilities(budget_bytes, engines),
         NeuronHealth(),
         NeuronLoad(),
-        connected=True,
+        connected=state in PRESENT,
         suspect=False,
         last_heard_s=0.0,
         state=state,

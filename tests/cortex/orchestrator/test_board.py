@@ -45,6 +45,13 @@ def test_a_promise_books_what_is_needed_beyond_what_others_leave() -> None:
     assert at.promised == {"n": {"n1"}}
 
 
+def test_a_vanished_neuron_makes_room_for_nobody() -> None:
+    leaves = instance(ModelState.UNLOADING, 3 * GIB, makes_room_for=N)
+    at = board(neuron("n1", state=NeuronState.GONE, m=leaves))
+    assert not at.promised
+    assert not at.holders
+
+
 def test_a_vanished_neuron_holds_its_models_for_a_while() -> None:
     view = neuron("n1", state=NeuronState.GONE, m=LOADED)
     assert holds(view, M, REPLACE_AFTER_S - 1)

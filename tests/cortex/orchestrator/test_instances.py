@@ -3,6 +3,7 @@
 from helexa.cortex.orchestrator.circuit import CLOSED, OPEN_S, CircuitState
 from helexa.cortex.orchestrator.instances import (
     answered,
+    disconnected,
     expired,
     issued,
     reported,
@@ -85,6 +86,24 @@ def test_an_undelivered_command_leaves_a_short_wait() -> None:
     assert after.pending is None
     assert after.not_before_s == 7.0
     assert undelivered(told, CommandId("other"), 5.0, POLICY) == told
+
+
+def test_what_was_told_to_a_lost_connection_is_forgotten_with_the_room_it_would_make() -> None:
+    running = reported(Instance(), status(model()), 0.0, POLICY)
+    told = issued(running, C1, UnloadModel(model_id=M), 1.0, 10.0, ModelId("newcomer"))
+    assert disconnected(told) == running
+
+
+def test_a_model_that_leaves_makes_room_across_connections_until_it_is_found_not_to() -> None:
+    running = reported(Instance(), status(model()), 0.0, POLICY)
+    told = issued(running, C1, UnloadModel(model_id=M), 1.0, 10.0, ModelId("newcomer"))
+    told = answered(told, says(), 1.0, POLICY)
+    away = disconnected(reported(told, status(model(), ModelState.UNLOADING), 2.0, POLICY))
+    assert away.makes_room_for == "newcomer"
+    back = reported(away, status(model(), ModelState.UNLOADING), 3.0, POLICY)
+    assert back.makes_room_for == "newcomer"
+    assert reported(back, status(model(), ModelState.UNLOADED), 4.0, POLICY).makes_room_for is None
+    assert reported(back, status(model()), 4.0, POLICY).makes_room_for is None
 
 
 def test_the_neurons_own_retry_is_waited_for() -> None:

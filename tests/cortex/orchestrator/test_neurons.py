@@ -1,5 +1,7 @@
 """A neuron's record: its frozen picture, and what a new connection inherits."""
 
+from dataclasses import replace
+
 from helexa.cortex.orchestrator.events import NeuronRestored
 from helexa.cortex.orchestrator.liveness import NeuronState
 from helexa.cortex.orchestrator.neurons import (
@@ -7,8 +9,8 @@ from helexa.cortex.orchestrator.neurons import (
     MODELS_PER_NEURON_MAX,
     Neuron,
 )
-from helexa.cortex.orchestrator.snapshot import Instance
-from helexa.protocol.control import ProvisioningResponse
+from helexa.cortex.orchestrator.snapshot import Instance, Pending
+from helexa.protocol.control import ProvisioningResponse, UnloadModel
 from helexa.protocol.ids import CommandId, ModelId
 from tests.fakes.fleet import model, register, status
 
@@ -27,12 +29,15 @@ def test_the_picture_is_kept_until_something_changes() -> None:
 
 def test_the_same_process_keeps_its_waits_and_drops_commands_under_way() -> None:
     old = Neuron.registered(1, register("n1", epoch=3), 0.0)
-    old.put(M, Instance(not_before_s=99.0, refusals=4, known_digest="d"))
+    pending = Pending(CommandId("c"), UnloadModel(model_id=M), 0.0, 10.0)
+    told = Instance(pending=pending, makes_room_for=ModelId("newcomer"))
+    old.put(M, replace(told, not_before_s=99.0, refusals=4, known_digest="d"))
     new = Neuron.registered(2, register("n1", epoch=3), 5.0)
     new.inherit(old)
     assert new.instances[M].not_before_s == 99.0
     assert new.instances[M].known_digest == ""
     assert new.instances[M].pending is None
+    assert new.instances[M].makes_room_for is None
 
 
 def test_a_new_process_starts_clean_but_stays_owned() -> None:

@@ -142,7 +142,8 @@ class Board:
                 self.holders.setdefault(model_id, set()).add(neuron_id)
         promised: dict[ModelId, int] = {}
         for model_id, instance in neuron.instances.items():
-            if instance.makes_room_for is not None:
+            # Who is away makes room for nobody: it is not known to come back.
+            if instance.makes_room_for is not None and neuron.connected:
                 # Who is gone already has nothing booked that the newcomer could be promised.
                 there = occupies(instance)
                 leaving = need_on(instance, self.needs.get(model_id, 0)) if there else 0

@@ -22,6 +22,7 @@ from helexa.cortex.orchestrator.commands import (
 )
 from helexa.cortex.orchestrator.instances import (
     answered,
+    disconnected,
     expired,
     issued,
     reported,
@@ -207,7 +208,7 @@ class FleetState:
             self._forget(min(self._absent, key=lambda key: self._neurons[key].cordoned))
         neuron.connection = 0
         for model_id, instance in list(neuron.instances.items()):
-            neuron.put(model_id, replace(instance, pending=None))
+            neuron.put(model_id, disconnected(instance))
         self._remark("neuron_gone", "warning", neuron.descriptor.id, because=because)
 
     def _restored(self, event: ev.NeuronRestored, now: float) -> None:

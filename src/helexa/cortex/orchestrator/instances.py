@@ -71,6 +71,16 @@ def undelivered(
     return replace(instance, pending=None, makes_room_for=None, not_before_s=not_before_s)
 
 
+def disconnected(instance: Instance) -> Instance:
+    """Forget the command under way, which may never have arrived, and the room it was to make.
+
+    A model that was seen to leave still does, and makes room as it was told.
+    """
+    leaves = instance.state is ModelState.UNLOADING
+    newcomer = instance.makes_room_for if leaves else None
+    return replace(instance, pending=None, makes_room_for=newcomer)
+
+
 def expired(instance: Instance, now: float) -> Instance:
     """Forget a command whose effect did not show in time, and waits that are over."""
     if instance.pending is not None and instance.pending.deadline_s <= now:
@@ -90,7 +100,8 @@ def reported(instance: Instance, status: ModelStatus, now: float, policy: FleetP
     before = instance.status
     if before is None or before.state is not status.state:
         instance = replace(instance, since_s=now)
-        if status.state in _GONE:
+        left = before is not None and before.state is ModelState.UNLOADING
+        if left or status.state in _GONE:
             instance = replace(instance, makes_room_for=None)
     if status.config is not None:
         instance = replace(instance, known_digest=status.config.digest())

@@ -7,6 +7,7 @@ from typing import Final
 
 from helexa.cortex.orchestrator.circuit import CLOSED
 from helexa.cortex.orchestrator.events import NeuronMarked, NeuronRestored
+from helexa.cortex.orchestrator.instances import disconnected
 from helexa.cortex.orchestrator.ledger import Ledger
 from helexa.cortex.orchestrator.liveness import PRESENT, Holder, NeuronState
 from helexa.cortex.orchestrator.policy import REPLACE_AFTER_S
@@ -92,7 +93,7 @@ class Neuron:
         same_process = known.descriptor.epoch == self.descriptor.epoch
         for model_id, instance in known.instances.items():
             if same_process:
-                self.put(model_id, replace(instance, pending=None, known_digest=""))
+                self.put(model_id, replace(disconnected(instance), known_digest=""))
             elif instance.owned:
                 self.put(model_id, Instance(owned=True))
             else:
