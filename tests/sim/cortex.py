@@ -67,6 +67,8 @@ class SimCortex:
         self._connections = 0
         self._tickets = 0
         self.remembered: FleetSnapshot | None = None
+        self.forgotten: set[tuple[NeuronId, ModelId]] = set()
+        """What was its own, and not yet written down when it died: it cannot know, and keeps it."""
         self._learned: tuple[float, DemandMemory] | None = None
         self.start()
 
@@ -116,6 +118,7 @@ class SimCortex:
 
     def die(self) -> None:
         """The process is killed: every connection ends, callers' and neurons'."""
+        self.forgotten |= _owned(self.snapshot) - _owned(self.remembered)
         self.up = False
         for link in list(self.links.values()):
             link.on_close(lambda _link, _because: None)
@@ -311,3 +314,13 @@ class SimCortex:
         self._sweeping = len(self.pipeline) > 0
         if self._sweeping:
             self.clock.after(SWEEP_S, self._sweep, run)
+
+
+def _owned(snapshot: FleetSnapshot | None) -> set[tuple[NeuronId, ModelId]]:
+    """Return what cortex knows to be its own, and where."""
+    return {
+        (neuron_id, model_id)
+        for neuron_id, view in (snapshot.neurons.items() if snapshot is not None else ())
+        for model_id, instance in view.instances.items()
+        if instance.owned
+    }

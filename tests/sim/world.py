@@ -179,9 +179,10 @@ class SimWorld:
             if len(serving) != (len(view.replicas) if view is not None else 0):
                 return f"{model.id} is loaded on {serving}, and cortex does not know"
             wanted = desired.replicas if desired is not None else 0
-            if len(serving) > wanted:
+            kept = {(neuron.id, model.id) for neuron in serving} <= self.cortex.forgotten
+            if len(serving) > wanted and not (desired is None and kept):
                 return f"{model.id} has {len(serving)} replicas and should have {wanted}"
-            if len(serving) == wanted:
+            if len(serving) >= wanted:
                 continue
             need = int(float(model.options["memory_gib"]) * GIB)
             for neuron in self.neurons:

@@ -144,6 +144,18 @@ def test_a_restored_neuron_is_not_routable_until_it_registers() -> None:
     assert len(state.snapshot(1.0).models["m"].replicas) == 1
 
 
+def test_what_a_restored_neuron_only_has_the_config_of_is_still_this_cortexs_own() -> None:
+    state = fleet()
+    idle = status(model(), ModelState.UNLOADED)
+    message = register("n1", idle)
+    owned = frozenset({M})
+    state.apply([NeuronRestored(message.neuron, message.capabilities, (), owned)], 0.0)
+    state.apply([joined(1, message)], 1.0)
+    assert state.snapshot(1.0).neurons[N1].instances[M].owned
+    (forget,) = reconcile(state.snapshot(1.0), 1.0)
+    assert forget.cause == "no longer wanted"
+
+
 def test_a_neuron_that_stays_away_is_pruned() -> None:
     """R1.25: stale neurons are pruned."""
     state = fleet()

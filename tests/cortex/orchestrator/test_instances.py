@@ -6,6 +6,7 @@ from helexa.cortex.orchestrator.instances import (
     disconnected,
     expired,
     issued,
+    makes_ours,
     reported,
     requests_ended,
     undelivered,
@@ -32,6 +33,14 @@ def test_a_command_waits_for_its_answer_until_a_deadline() -> None:
     assert told.pending is not None
     assert expired(told, 14.9).pending is not None
     assert expired(told, 15.0).pending is None
+
+
+def test_what_this_cortex_brings_or_loads_is_its_own_and_a_newer_config_makes_nothing_so() -> None:
+    bring, running = UpsertModelConfig(config=model()), Instance(status=status(model()))
+    assert makes_ours(issued(Instance(), C1, bring, 0.0, 10.0))
+    assert makes_ours(issued(running, C1, LOAD, 0.0, 10.0))
+    assert not makes_ours(issued(running, C1, bring, 0.0, 10.0))
+    assert not makes_ours(issued(running, C1, UnloadModel(model_id=M), 0.0, 10.0))
 
 
 def test_an_accepted_config_is_known() -> None:

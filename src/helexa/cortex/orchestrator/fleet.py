@@ -25,6 +25,7 @@ from helexa.cortex.orchestrator.instances import (
     disconnected,
     expired,
     issued,
+    makes_ours,
     reported,
     requests_ended,
     undelivered,
@@ -45,7 +46,6 @@ from helexa.cortex.orchestrator.remembered import DemandMemory
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, Instance
 from helexa.cortex.orchestrator.views import next_snapshot
 from helexa.cortex.orchestrator.wishes import Wish, Wishes
-from helexa.protocol.control import LoadModel
 from helexa.protocol.ids import CommandId, ModelId, NeuronId
 from helexa.protocol.join import CLOSE_NODE_ID_TAKEN
 from helexa.protocol.lifecycle import ModelState, is_legal
@@ -118,8 +118,7 @@ class FleetState:
             timeout_s = self._policy.command_timeout_s
             newcomer = provision.makes_room_for
             instance = issued(instance, command_id, provision.command, now, timeout_s, newcomer)
-            loads = isinstance(provision.command, LoadModel)
-            if loads and provision.model_id in self._wishes.configured:
+            if provision.model_id in self._wishes.configured and makes_ours(instance):
                 instance = replace(instance, owned=True)
             neuron.put(provision.model_id, instance)
             out.append(replace(provision, command_id=command_id, connection=neuron.connection))
@@ -217,7 +216,8 @@ class FleetState:
         neuron = Neuron.restored(event, now, self._ledger)
         self._neurons[event.neuron.id] = neuron
         self._absent[event.neuron.id] = None
-        self._report_all(neuron, event.models, now, fresh=True)
+        for status in event.models:  # what is owned and was not up is not listed, and still ours
+            self._report(neuron, status, now, fresh=True)
         neuron.turn()
 
     def _marked(self, event: ev.NeuronMarked, _now: float) -> None:

@@ -36,6 +36,18 @@ def issued(
     return replace(instance, pending=pending, makes_room_for=makes_room_for)
 
 
+def makes_ours(instance: Instance) -> bool:
+    """Tell whether the command under way puts the model there, so that it is ours to take away.
+
+    A config for a neuron that has none is enough: what is asked for after it was taken out of the
+    spec is loaded by that config, and nobody else would take it away. The config of a model that a
+    neuron has itself is only made newer.
+    """
+    command = instance.pending.command if instance.pending is not None else None
+    new = isinstance(command, UpsertModelConfig) and instance.status is None
+    return new or isinstance(command, LoadModel)
+
+
 def answered(
     instance: Instance, response: ProvisioningResponse, now: float, policy: FleetPolicy
 ) -> Instance:

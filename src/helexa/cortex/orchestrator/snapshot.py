@@ -84,7 +84,7 @@ class Instance:
     because: str = ""
     """Why the neuron last refused."""
     owned: bool = False
-    """This cortex asked for it; only then is it taken away again when nobody wants it."""
+    """This cortex put it there; only then is it taken away again when nobody wants it."""
     circuit: Circuit = CLOSED
     """How its requests ended, as far as the neuron or engine is to answer for it."""
     since_s: float = 0.0
