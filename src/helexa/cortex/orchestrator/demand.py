@@ -91,17 +91,34 @@ class ModelDemand:
         """Return the concurrency to plan for: Little's law, or what is there if that is more."""
         return max(self.requests[0] * self.service_s, self.concurrency)
 
+    def expected_at(self, now: float) -> float:
+        """Return what `at(now).expected()` does, without the figures that it does not need."""
+        span_s, under_way = max(now - self.at_s, 0.0), self.in_flight + self.waiting
+        concurrency = self.concurrency
+        if concurrency or under_way:
+            concurrency = _mean(concurrency, under_way, span_s, CONCURRENCY_HORIZON_S)
+        rate = self.requests[0]
+        if rate == 0.0:
+            return concurrency
+        return max(rate * _kept(span_s, HORIZONS_S[0]) * self.service_s, concurrency)
+
+    def per_hour(self, now: float) -> float:
+        """Return the requests of an hour, by the longest horizon, as of a later moment."""
+        span_s, rate = max(now - self.at_s, 0.0), self.requests[-1]
+        return rate and rate * _kept(span_s, HORIZONS_S[-1]) * 3600.0
+
     def at(self, now: float) -> "ModelDemand":
         """Return it as of a later moment at which nothing new was asked."""
         span_s = max(now - self.at_s, 0.0)
         if span_s == 0.0:
             return self
+        kept = tuple(_kept(span_s, horizon_s) for horizon_s in HORIZONS_S)
         return replace(
             self,
             at_s=now,
-            requests=_later(self.requests, span_s),
-            prompt_tokens=_later(self.prompt_tokens, span_s),
-            completion_tokens=_later(self.completion_tokens, span_s),
+            requests=_faded(self.requests, kept),
+            prompt_tokens=_faded(self.prompt_tokens, kept),
+            completion_tokens=_faded(self.completion_tokens, kept),
             concurrency=_mean(
                 self.concurrency, self.in_flight + self.waiting, span_s, CONCURRENCY_HORIZON_S
             ),
@@ -133,8 +150,12 @@ class ModelDemand:
         )
 
 
+def _kept(span_s: float, horizon_s: float) -> float:
+    return math.exp(-span_s / horizon_s)
+
+
 def _mean(before: float, value: float, span_s: float, horizon_s: float) -> float:
-    kept = math.exp(-span_s / horizon_s)
+    kept = _kept(span_s, horizon_s)
     return before * kept + value * (1.0 - kept)
 
 
@@ -146,8 +167,11 @@ def _counted(rates: Rates, count: int, span_s: float) -> Rates:
     return one, ten, hour
 
 
-def _later(rates: Rates, span_s: float) -> Rates:
-    return _counted(rates, 0, span_s)
+def _faded(rates: Rates, kept: tuple[float, ...]) -> Rates:
+    if rates == NO_RATES:
+        return NO_RATES
+    (one, ten, hour), (kept_one, kept_ten, kept_hour) = rates, kept
+    return one * kept_one, ten * kept_ten, hour * kept_hour
 
 
 def hardware_key(hardware: HardwareReport) -> str:

@@ -68,7 +68,7 @@ def _need(
     model: DesiredModel, outlook: Outlook, board: Board
 ) -> tuple[float, bool, bool, float, float, ModelId]:
     demand = outlook.demand.get(model.config.id)
-    per_hour = round(demand.requests[-1] * 3600.0) if demand is not None else 0
+    per_hour = round(demand.per_hour(board.now)) if demand is not None else 0
     return (
         -float(model.rules.priority),
         # It may displace others for this, so it comes before them, too: else who was displaced

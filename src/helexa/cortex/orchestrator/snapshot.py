@@ -123,6 +123,7 @@ class Outlook:
     """What provisioning goes by, beside the neurons and what is desired."""
 
     demand: Mapping[ModelId, ModelDemand] = field(default_factory=lambda: MappingProxyType({}))
+    """Each as of its own time (`at_s`)."""
     learned: Learned = field(default_factory=Learned)
     policy: ProvisioningPolicy = field(default_factory=ProvisioningPolicy)
     strategy: ProvisioningStrategy = DEFAULT_STRATEGY

@@ -55,7 +55,7 @@ def next_snapshot(
     if plans:
         wishes.resize(last.models, views, now)
         desired = wishes.desired(last.models)
-    outlook = wishes.outlook(now) if plans or ledger.demand else last.outlook
+    outlook = wishes.outlook() if plans or ledger.demand else last.outlook
     picture = Picture(desired, views, ledger.holders, outlook, now)
     models = changed_views(picture, last, ledger, everything=everything)
     if not desired.keys() <= models.keys():  # asked for, and nobody knows it any more

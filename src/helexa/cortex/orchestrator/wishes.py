@@ -7,12 +7,12 @@ for it.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from operator import is_
 from typing import Final
 
 from helexa.cortex.orchestrator.demand import (
     DemandState,
     Learned,
-    ModelDemand,
     hardware_key,
 )
 from helexa.cortex.orchestrator.events import (
@@ -38,10 +38,12 @@ from helexa.cortex.orchestrator.snapshot import (
     ModelView,
     NeuronView,
     Outlook,
+    Replica,
     frozen,
 )
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
+from helexa.protocol.model import ModelConfig
 from helexa.protocol.neuron import HardwareReport
 
 Wish = DesiredChanged | ModelWanted | ModelUnwanted | ModelPinned | DemandSampled | DemandRestored
@@ -61,6 +63,8 @@ class Wishes:
         self._set_aside: set[ModelId] = set()
         self._pinned: set[ModelId] = set()
         self._observed_s = 0.0
+        self._seats: dict[ModelId, tuple[tuple[object, ...], tuple[int, bool]]] = {}
+        """What each configured model's replicas bear, and what that was worked out from."""
         self.configured: dict[ModelId, DesiredModel] = {}
         self.demand = DemandState()
 
@@ -89,6 +93,7 @@ class Wishes:
     def _configure(self, event: DesiredChanged) -> None:
         if event.policy is not None:
             self._policy = event.policy
+        self._seats = {}
         self.configured = {
             config.id: DesiredModel(
                 config=config,
@@ -185,25 +190,43 @@ class Wishes:
         now: float,
     ) -> Load:
         model_id = desired.config.id
-        demand = self.demand.of(model_id, now)
+        demand = self.demand.models.get(model_id) or self.demand.of(model_id, now)
         replicas = view.replicas if view is not None else ()
+        seats, active = self._borne(desired.config, replicas, neurons, learned)
+        return Load(
+            expected=demand.expected_at(now),
+            wanted=self._is_waited_for(model_id),
+            idle_s=0.0 if active else demand.idle_s(now),
+            seats=seats,
+            loaded=len(replicas),
+        )
+
+    def _borne(
+        self,
+        config: ModelConfig,
+        replicas: tuple[Replica, ...],
+        neurons: Mapping[NeuronId, NeuronView],
+        learned: Learned,
+    ) -> tuple[int, bool]:
+        """Return how many requests a replica bears, and whether any has one; it is worked out
+        again only when the replicas or what was learned are others than the last time."""
+        because = (config, replicas, learned.throughput)
+        known = self._seats.get(config.id)
+        if known is not None and all(map(is_, known[0], because)):
+            return known[1]
         seats = [
             learned.seats(
-                desired.config.engine,
+                config.engine,
                 hardware_key(neurons[r.neuron_id].capabilities.hardware),
                 r.capability.seats,
             )
             for r in replicas
             if r.neuron_id in neurons
         ]
-        active = any(r.active_requests for r in replicas)
-        return Load(
-            expected=demand.expected(),
-            wanted=self._is_waited_for(model_id),
-            idle_s=0.0 if active else demand.idle_s(now),
-            seats=max(1, sum(seats) // len(seats)) if seats else 0,
-            loaded=len(replicas),
-        )
+        each = max(1, sum(seats) // len(seats)) if seats else 0
+        found = each, any(r.active_requests for r in replicas)
+        self._seats[config.id] = because, found
+        return found
 
     def _is_waited_for(self, model_id: ModelId) -> bool:
         demand = self.demand.models.get(model_id)
@@ -279,13 +302,10 @@ class Wishes:
         ]
         return min((at_s for at_s in times if at_s is not None), default=None)
 
-    def outlook(self, now: float) -> Outlook:
-        """Return what provisioning goes by, as of now."""
-        demand: dict[ModelId, ModelDemand] = {
-            key: known.at(now) for key, known in self.demand.models.items()
-        }
+    def outlook(self) -> Outlook:
+        """Return what provisioning goes by."""
         return Outlook(
-            demand=frozen(demand),
+            demand=frozen(dict(self.demand.models)),
             learned=self._learned(),
             policy=self._policy,
             strategy=self._strategy,
