@@ -134,7 +134,8 @@ class Fleet:
         started_s = time.thread_time()
         state.apply(batch, self.now)
         if state.plan_is_due(self.now):
-            state.issue(reconcile(state.snapshot(self.now), self.now), self.now)
+            board = state.board(self.now)
+            state.issue(reconcile(state.snapshot(self.now), self.now, board), self.now)
         state.snapshot(self.now)
         return time.thread_time() - started_s
 

@@ -9,9 +9,9 @@ import random
 from collections.abc import Callable, Mapping
 
 from helexa.cortex.orchestrator import events as ev
-from helexa.cortex.orchestrator.board import booked_bytes, needs_of_models
 from helexa.cortex.orchestrator.commands import AcceptNeuron, CloseConnection, Provision
 from helexa.cortex.orchestrator.fleet import FleetState
+from helexa.cortex.orchestrator.holding import booked_bytes, needs_of_models
 from helexa.cortex.orchestrator.policy import FleetPolicy
 from helexa.cortex.orchestrator.provisioner import reconcile
 from helexa.cortex.orchestrator.rules import ModelRules, ProvisioningPolicy
@@ -190,7 +190,9 @@ class FleetWorld:
         provisions: list[Provision] = []
         if self.fleet.plan_is_due(self.now):
             view = self.fleet.snapshot(self.now)
-            provisions = self.fleet.issue(reconcile(view, self.now), self.now)
+            provisions = self.fleet.issue(
+                reconcile(view, self.now, self.fleet.board(self.now)), self.now
+            )
         self.provisions.extend(provisions)
         self.snapshot = self.fleet.snapshot(self.now)
         for command in commands:

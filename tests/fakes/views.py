@@ -66,4 +66,4 @@ def placed_by(**rules: object) -> ModelRules:
 
 
 def board(*neurons: NeuronView, models: tuple[DesiredModel, ...] = (), now: float = 0.0) -> Board:
-    return Board(neurons, {each.config.id: each for each in models}, Outlook(), now)
+    return Board.anew(neurons, {each.config.id: each for each in models}, Outlook(), now)

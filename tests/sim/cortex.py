@@ -247,7 +247,7 @@ class SimCortex:
             watch.applied(event)
         self._dispatch(self.fleet.apply(batch, now))
         if self.fleet.plan_is_due(now):
-            provisions = reconcile(self.fleet.snapshot(now), now)
+            provisions = reconcile(self.fleet.snapshot(now), now, self.fleet.board(now))
             watch.decided(self.fleet.snapshot(now), provisions)
             self._dispatch(list(self.fleet.issue(provisions, now)))
 

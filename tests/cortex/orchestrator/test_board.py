@@ -1,9 +1,8 @@
 """Who has what, who was promised what, and who would make room first."""
 
-from helexa.cortex.orchestrator.board import booked_bytes, holds, needs_of_models
 from helexa.cortex.orchestrator.demand import ModelDemand
+from helexa.cortex.orchestrator.holding import holds
 from helexa.cortex.orchestrator.liveness import NeuronState
-from helexa.cortex.orchestrator.policy import REPLACE_AFTER_S
 from helexa.cortex.orchestrator.rules import ModelRules
 from helexa.cortex.orchestrator.snapshot import Instance, Outlook, Pending
 from helexa.protocol.control import LoadModel, UnloadModel
@@ -20,8 +19,6 @@ def test_what_is_loaded_coming_or_leaving_has_its_memory() -> None:
     coming = Instance(pending=Pending(CommandId("c"), LoadModel(model_id=N), 0.0, 10.0))
     leaving = instance(ModelState.UNLOADING, GIB)
     view = neuron("n1", m=LOADED, n=coming, o=leaving, p=instance(ModelState.UNLOADED, GIB))
-    assert needs_of_models([view]) == {"m": 3 * GIB, "o": GIB, "p": GIB}
-    assert booked_bytes(view, {N: 2 * GIB}) == 6 * GIB
     at = board(view)
     assert at.count_on(view) == 3
     assert at.free_bytes(view) == 4 * GIB
@@ -52,13 +49,6 @@ def test_a_vanished_neuron_makes_room_for_nobody() -> None:
     assert not at.holders
 
 
-def test_a_vanished_neuron_holds_its_models_for_a_while() -> None:
-    view = neuron("n1", state=NeuronState.GONE, m=LOADED)
-    assert holds(view, M, REPLACE_AFTER_S - 1)
-    assert not holds(view, M, REPLACE_AFTER_S)
-    assert not holds(view, N, 0.0)
-
-
 def test_a_model_that_was_told_to_leave_is_held_no_more() -> None:
     pending = Pending(CommandId("c"), UnloadModel(model_id=M), 0.0, 10.0)
     view = neuron("n1", m=instance(ModelState.LOADED, GIB, pending=pending))
@@ -76,7 +66,7 @@ def test_the_longest_idle_is_told_first_and_what_is_in_use_is_known() -> None:
         ModelId("o"): ModelDemand(in_flight=1),
     }
     models = {m: desired(m, ModelRules(min_replicas=0)) for m in demand}
-    at = Board([view], models, Outlook(demand=demand), 1000.0)
+    at = Board.anew([view], models, Outlook(demand=demand), 1000.0)
     held = at.held_on(view)
     assert [(h.model_id, h.idle_s, h.busy) for h in held] == [
         ("n", 900.0, False), ("m", 100.0, False), ("o", 0.0, True),

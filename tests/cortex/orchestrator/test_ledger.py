@@ -3,8 +3,7 @@
 from dataclasses import replace
 
 import msgspec
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, settings
 
 from helexa.cortex.orchestrator import events as ev
 from helexa.cortex.orchestrator.circuit import Circuit
@@ -12,15 +11,14 @@ from helexa.cortex.orchestrator.fleet import FleetState
 from helexa.cortex.orchestrator.ledger import Ledger, only_numbers_differ
 from helexa.cortex.orchestrator.provisioner import reconcile
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, Instance
-from helexa.protocol.control import ProvisioningResponse
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.neuron import NeuronHealth, NeuronLoad
 from tests.fakes.fleet import fleet, joined, model, register, status
+from tests.fakes.fleet_events import STEPS, Step, event_of
 
 N1, M = NeuronId("n1"), ModelId("m")
 LOADED = Instance(status=status(model()), known_digest="d")
-STATES = (ModelState.LOADED, ModelState.LOADING, ModelState.FAILED, ModelState.UNLOADED)
 
 
 def _with_status(**fields: object) -> Instance:
@@ -112,54 +110,14 @@ def _whole(state: FleetState, now: float) -> FleetSnapshot:
     return state.snapshot(now)
 
 
-_STEPS = st.lists(
-    st.tuples(st.integers(0, 8), st.integers(1, 3), st.sampled_from("abc"), st.integers(0, 3)),
-    max_size=30,
-)
-
-
-def _event(what: int, number: int, name: str, which: int, state: FleetState) -> ev.Event:
-    neuron_id, config = NeuronId(f"n{number}"), model(name)
-    told = status(config, STATES[which], active_requests=which)
-    view = state.snapshot(0.0).neurons.get(neuron_id)
-    pending = view.instances[config.id].pending if view and config.id in view.instances else None
-    match what:
-        case 0:
-            return joined(number, register(neuron_id, told, epoch=1 + which // 2))
-        case 1:
-            health, load = NeuronHealth(), NeuronLoad(active_requests=which)
-            return ev.NeuronBeat(neuron_id, number, health, load, (told,) if which else ())
-        case 2:
-            return ev.ModelReported(neuron_id, number, told)
-        case 3:
-            return ev.NeuronGone(neuron_id, number, "closed")
-        case 4:
-            command_id = pending.command_id if pending else "none"
-            answer = ProvisioningResponse(
-                command_id=command_id,  # type: ignore[arg-type]
-                model_id=config.id,
-                accepted=which > 0,
-            )
-            return ev.CommandAnswered(neuron_id, number, answer)
-        case 5:
-            return ev.RequestOutcome(neuron_id, config.id, ok=which > 1, latency_ms=1.0)
-        case 6:
-            return ev.DesiredChanged(models=tuple(model(each) for each in "abc"[: which + 1]))
-        case 7:
-            return ev.ModelWanted(config.id)
-        case _:
-            return ev.Tick()
-
-
-@given(_STEPS)
-def test_a_snapshot_made_of_changes_is_the_whole_one(
-    steps: list[tuple[int, int, str, int]],
-) -> None:
+@given(STEPS)
+@settings(deadline=None)
+def test_a_snapshot_made_of_changes_is_the_whole_one(steps: list[Step]) -> None:
     """R2.35: whatever happens, what is kept from the last snapshot is still true."""
     state = fleet(model("a"), model("b"))
     for now, step in enumerate(steps):
         plan = state.snapshot(now * 3.0).plan
-        state.apply([_event(*step, state)], now * 3.0)
+        state.apply([event_of(step, state, now * 3.0)], now * 3.0)
         if state.plan_is_due(now * 3.0):
             state.issue(reconcile(state.snapshot(now * 3.0), now * 3.0), now * 3.0)
         part = state.snapshot(now * 3.0)

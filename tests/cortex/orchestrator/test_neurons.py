@@ -10,7 +10,7 @@ from helexa.cortex.orchestrator.neurons import (
     Neuron,
 )
 from helexa.cortex.orchestrator.snapshot import Instance, Pending
-from helexa.protocol.control import ProvisioningResponse, UnloadModel
+from helexa.protocol.control import LoadModel, ProvisioningResponse, UnloadModel
 from helexa.protocol.ids import CommandId, ModelId
 from tests.fakes.fleet import model, register, status
 
@@ -76,3 +76,30 @@ def test_a_neuron_keeps_no_more_models_than_there_can_be() -> None:
         neuron.put(ModelId(f"m{number}"), Instance())
     assert not neuron.has_room_for(M)
     assert neuron.has_room_for(ModelId("m7")), "it is there already"
+
+
+def test_an_instance_that_is_as_it_was_is_no_change() -> None:
+    neuron = Neuron.registered(1, register("n1"), 0.0)
+    neuron.change(M, Instance(owned=True))
+    view = neuron.view()
+    neuron.change(M, Instance(owned=True))
+    assert neuron.view() is view
+    neuron.change(M, Instance())
+    assert neuron.view().instances == {M: Instance()}
+
+
+def test_refusals_are_forgiven_and_a_crash_is_waited_out() -> None:
+    neuron = Neuron.registered(1, register("n1"), 0.0)
+    neuron.put(M, Instance(not_before_s=9.0, refusals=2))
+    neuron.put(ModelId("other"), Instance(not_before_s=9.0, recovering=True))
+    neuron.forgive()
+    assert neuron.instances[M] == Instance()
+    assert neuron.instances[ModelId("other")].not_before_s == 9.0
+
+
+def test_a_neuron_that_is_cut_off_forgets_commands_under_way() -> None:
+    neuron = Neuron.registered(1, register("n1"), 0.0)
+    pending = Pending(CommandId("c"), LoadModel(model_id=M), 0.0, 10.0)
+    neuron.put(M, Instance(pending=pending, owned=True))
+    neuron.cut_off()
+    assert (neuron.connection, neuron.instances) == (0, {M: Instance(owned=True)})

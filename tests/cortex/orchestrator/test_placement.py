@@ -1,11 +1,21 @@
 """Which neuron can hold a model, and what is said when none can."""
 
+import random
 from dataclasses import replace
 
-from helexa.cortex.orchestrator.board import Board, booked_bytes, gibibytes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from helexa.cortex.orchestrator.board import Board, gibibytes
+from helexa.cortex.orchestrator.holding import booked_bytes
 from helexa.cortex.orchestrator.liveness import NeuronState
-from helexa.cortex.orchestrator.placement import Placement, minutes, place
-from helexa.cortex.orchestrator.rules import ModelRules, Priority
+from helexa.cortex.orchestrator.placement import Placement, minutes, offer, place, places
+from helexa.cortex.orchestrator.rules import (
+    ModelRules,
+    PlacementRules,
+    Priority,
+    ProvisioningPolicy,
+)
 from helexa.cortex.orchestrator.snapshot import (
     DesiredModel,
     Instance,
@@ -14,7 +24,7 @@ from helexa.cortex.orchestrator.snapshot import (
     Pending,
 )
 from helexa.protocol.control import LoadModel, UpsertModelConfig
-from helexa.protocol.ids import CommandId, ModelId
+from helexa.protocol.ids import CommandId, ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
 from tests.fakes.fleet import GIB, model
 from tests.fakes.views import board, desired, instance, neuron, placed_by
@@ -24,7 +34,7 @@ M = ModelId("m")
 
 def placed(*neurons: NeuronView, now: float = 0.0, **config: object) -> Placement:
     wanted = model("m", **config)  # type: ignore[arg-type]
-    board = Board(neurons, {}, Outlook(), now)
+    board = Board.anew(neurons, {}, Outlook(), now)
     return place(DesiredModel(wanted, wanted.digest()), board, ever=False)
 
 
@@ -39,7 +49,7 @@ def test_a_neuron_that_has_the_config_already_comes_first() -> None:
 
 def test_equal_neurons_share_the_models_out() -> None:
     pair = (neuron("a"), neuron("b"))
-    board = Board(pair, {}, Outlook(), 0.0)
+    board = Board.anew(pair, {}, Outlook(), 0.0)
     wanted = [model(f"model-{i}") for i in range(20)]
     chosen = {place(DesiredModel(w, w.digest()), board, ever=False).neuron_id for w in wanted}
     assert chosen == {"a", "b"}
@@ -189,6 +199,112 @@ def test_spread_prefers_another_host_and_zone_but_does_not_insist() -> None:
     b = board(taken, same_host, same_zone, apart)
     assert place(wanted, b, among=[same_host, same_zone, apart], ever=False).neuron_id == "n4"
     assert place(wanted, b, among=[same_host], ever=False).neuron_id == "n2"
+
+
+# ── the order instead of every neuron ─────────────────────────────────────────────────────────
+
+_ELSE = ("x", "y")
+
+
+def _one(dice: random.Random, number: int) -> NeuronView:
+    def drawn() -> Instance:
+        return instance(
+            dice.choice(list(ModelState)),
+            dice.choice([None, GIB, 2 * GIB]),
+            owned=dice.random() < 0.5,
+            known_digest=dice.choice(["", model("m").digest()]),
+            not_before_s=dice.choice([0.0, 0.0, 50.0, 70.0]),
+        )
+
+    return neuron(
+        f"n{number:02}",
+        dice.choice([1, 2, 4]) * GIB,
+        dice.choice([("echo",), ("echo",), ("other",)]),
+        state=dice.choice([NeuronState.CONNECTED] * 4 + [NeuronState.GONE]),
+        hostname=dice.choice(["", "h1", "h2"]),
+        cordoned=dice.random() < 0.2,
+        **{name: drawn() for name in ("m", *_ELSE) if dice.random() < 0.4},
+    )
+
+
+def _drawn(seed: int) -> tuple[DesiredModel, Board]:
+    """Return a model that wants replicas, and a fleet."""
+    dice = random.Random(f"placement {seed}")
+    views = [_one(dice, number) for number in range(dice.randrange(15))]
+    placement = PlacementRules(
+        neurons=frozenset(dice.choice([(), (), ("n01", "n03", "n05", "absent")])),
+        spread=dice.random() < 0.5,
+        apart_from=frozenset(dice.choice([(), (), ("x",)])),
+    )
+    rules = ModelRules(
+        min_replicas=dice.randrange(4),
+        max_replicas=9,
+        guaranteed=dice.random() < 0.5,
+        placement=placement,
+    )
+    wanted = replace(
+        desired("m", rules, waiting_since_s=dice.choice([None, 1.0, 59.0])),
+        replicas=3,
+        demanded=dice.random() < 0.2,
+    )
+    others = [desired(name, ModelRules(pinned=dice.random() < 0.3)) for name in _ELSE]
+    models = {each.config.id: each for each in (wanted, *others)}
+    limit = dice.choice([None, None, 1, 2])
+    outlook = Outlook(policy=ProvisioningPolicy(models_per_neuron_max=limit))
+    return wanted, Board.anew(views, models, outlook, 60.0)
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=1000, deadline=None)
+def test_an_offer_is_what_asking_every_neuron_would_find(seed: int) -> None:
+    wanted, b = _drawn(seed)
+    asked, offered = place(wanted, b, ever=True), offer(wanted, b)
+    assert (offered.neuron_id, offered.evicts) == (asked.neuron_id, asked.evicts)
+    assert offered.next_attempt_s == asked.next_attempt_s
+    assert len(offered.verdicts) + offered.unasked == len(asked.verdicts)
+    assert {v.neuron_id: v for v in offered.verdicts}.items() <= {
+        v.neuron_id: v for v in asked.verdicts
+    }.items()
+
+
+@given(st.integers(0, 2**32), st.integers(1, 4))
+@settings(max_examples=1000, deadline=None)
+def test_places_are_what_asking_every_neuron_each_time_would_find(seed: int, count: int) -> None:
+    wanted, b = _drawn(seed)
+    expected: list[tuple[str, tuple[str, ...]]] = []
+    for _ in range(count):
+        among = [n for n in b.neurons if not b.has(n, M)]
+        best = place(wanted, b, among=among, ever=False)
+        if best.neuron_id is None:
+            break
+        expected.append((best.neuron_id, best.evicts))
+        _take(b, best.neuron_id, best.evicts)
+    again = Board.anew(b.neurons, b.desired, b.outlook, b.now)
+    chosen = []
+    for verdict in places(wanted, again, lambda n: again.has(n, M), count):
+        chosen.append((verdict.neuron_id, verdict.evicts))
+        _take(again, verdict.neuron_id, verdict.evicts)
+    assert chosen == expected
+
+
+def _take(b: Board, neuron_id: NeuronId, evicts: tuple[ModelId, ...]) -> None:
+    view = b.neuron(neuron_id)
+    if evicts:
+        b.reserve(view, M, sum(b.leave(view, other) for other in evicts))
+    else:
+        b.book(view, M)
+
+
+def test_where_nothing_fits_those_are_told_who_have_it_and_who_have_most_room() -> None:
+    many = [neuron(f"n{n:02}", (1 + n % 3) * GIB) for n in range(30)]
+    knows = neuron("a", 1 * GIB, m=measured(9))
+    told = offer(desired("m"), board(*many, knows, neuron("other", 99 * GIB, ())))
+    assert told.neuron_id is None
+    assert (len(told.verdicts), told.unasked) == (9, 23)
+    assert told.because().startswith(
+        "no neuron can take it now (needs 9.0 GiB; best free 3.0 GiB on n02): a: 1.0 GiB free of"
+    )
+    assert told.because().endswith("; and 24 more")
 
 
 def test_times_are_told_for_people() -> None:

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from helexa.cortex.orchestrator.snapshot import EMPTY, Instance, frozen
+from helexa.cortex.orchestrator.snapshot import EMPTY, Instance, frozen, thawed
 from helexa.protocol.lifecycle import ModelState
 from tests.fakes.fleet import fleet, joined, model, register, status
 
@@ -34,3 +34,10 @@ def test_a_model_that_was_never_reported_is_unloaded() -> None:
 
 def test_frozen_shows_the_mapping_without_copying_it() -> None:
     assert frozen({"a": 1}) == {"a": 1}
+
+
+def test_a_thawed_mapping_is_a_copy() -> None:
+    for mapping in (frozen({"a": 1}), {"a": 1}):
+        copy = thawed(mapping)
+        copy["b"] = 2
+        assert mapping == {"a": 1}

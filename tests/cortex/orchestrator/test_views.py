@@ -1,5 +1,6 @@
 """What a model looks like across the fleet."""
 
+from helexa.cortex.orchestrator.accounts import Accounts
 from helexa.cortex.orchestrator.events import HealthReported, ModelReported, NeuronGone
 from helexa.cortex.orchestrator.ledger import Ledger
 from helexa.cortex.orchestrator.provisioner import reconcile
@@ -76,7 +77,7 @@ def test_an_id_beats_an_alias_and_the_first_id_has_a_shared_alias() -> None:
 
 
 def test_a_model_of_which_no_config_is_known_is_not_offered() -> None:
-    picture = Picture({}, {}, {}, Outlook(), 0.0)
+    picture = Picture({}, {}, {}, Outlook(), Accounts(), 0.0)
     assert changed_views(picture, EMPTY, Ledger(), everything=True) == {}
 
 

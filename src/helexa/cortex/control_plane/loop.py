@@ -191,7 +191,7 @@ class ControlLoop:
             self._succeeded = {}
         self._dispatch(self._fleet.apply(batch, now))
         if self._fleet.plan_is_due(now):
-            provisions = reconcile(self._fleet.snapshot(now), now)
+            provisions = reconcile(self._fleet.snapshot(now), now, self._fleet.board(now))
             self._dispatch(list(self._fleet.issue(provisions, now)))
         for event in batch:
             if isinstance(event, CommandAnswered):

@@ -9,8 +9,9 @@ from helexa.cortex.observe.views import (
     placement_json,
     placement_of,
 )
-from helexa.cortex.orchestrator.board import Board, needs_of_models
+from helexa.cortex.orchestrator.board import Board
 from helexa.cortex.orchestrator.draining import is_drained, remains, required, successors
+from helexa.cortex.orchestrator.holding import needs_of_models
 from helexa.cortex.orchestrator.placement import place
 from helexa.cortex.orchestrator.snapshot import (
     DesiredModel,

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from helexa.cortex.orchestrator.board import Board, booked_bytes, needs_of_models
+from helexa.cortex.orchestrator.board import Board
 from helexa.cortex.orchestrator.circuit import CircuitState
+from helexa.cortex.orchestrator.holding import booked_bytes, needs_of_models
 from helexa.cortex.orchestrator.liveness import PRESENT, NeuronState
 from helexa.cortex.orchestrator.placement import Placement, place
 from helexa.cortex.orchestrator.requests import Explanation

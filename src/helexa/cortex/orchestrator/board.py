@@ -1,17 +1,20 @@
 """The fleet's memory and places at one moment, and what one reconcile books on top of it. Pure.
 
-board = Board(neurons, desired, outlook, now)
+board = Board.of(snapshot, now)
 board.free_bytes(neuron)        what may still be given away
 board.book(neuron, model)       give it to a model that is about to be loaded
 board.held_on(neuron)           who has it now, in the order in which they would make room
+
+A board is a look at `accounts`: those that the fleet's state keeps, or new ones. It is good until
+they are next updated.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from helexa.cortex.orchestrator.accounts import Accounts, Index, Key
 from helexa.cortex.orchestrator.demand import hardware_key
-from helexa.cortex.orchestrator.liveness import NeuronState
-from helexa.cortex.orchestrator.policy import REPLACE_AFTER_S
+from helexa.cortex.orchestrator.holding import is_leaving, need_on, occupies
 from helexa.cortex.orchestrator.retention import Held, Newcomer
 from helexa.cortex.orchestrator.rules import DEFAULT_RULES
 from helexa.cortex.orchestrator.snapshot import (
@@ -21,12 +24,9 @@ from helexa.cortex.orchestrator.snapshot import (
     NeuronView,
     Outlook,
 )
-from helexa.protocol.control import LoadModel, UnloadModel
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
 
-_HOLDING: Final = frozenset({ModelState.LOADING, ModelState.LOADED, ModelState.UNLOADING})
-_UP: Final = frozenset({ModelState.LOADED, ModelState.LOADING})
 ZONE_LABEL: Final = "zone"
 
 
@@ -37,166 +37,121 @@ def gibibytes(byte_count: int) -> str:
     return f"{byte_count / 2**30:.1f} GiB"
 
 
-def booked_bytes(neuron: NeuronView, models: Mapping[ModelId, int]) -> int:
-    """Return the memory that a neuron's models need or are about to need.
-
-    `models` tells the need of models that the neuron itself has not measured.
-    """
-    total = 0
-    for model_id, instance in neuron.instances.items():
-        if occupies(instance):
-            total += need_on(instance, models.get(model_id, 0))
-    return total
-
-
-def occupies(instance: Instance) -> bool:
-    """Tell whether a model takes memory on its neuron, or is about to."""
-    return instance.state in _HOLDING or instance.recovering or _is_coming(instance)
-
-
-def need_on(instance: Instance, elsewhere_bytes: int) -> int:
-    """Return what a model needs on one neuron: its own figure, else that of other neurons."""
-    status = instance.status
-    if status is not None and status.capability is not None:
-        own = status.capability.memory_bytes
-        if own is not None:
-            return own
-    return elsewhere_bytes
-
-
-def _is_coming(instance: Instance) -> bool:
-    return instance.pending is not None and isinstance(instance.pending.command, LoadModel)
-
-
-def _is_leaving(instance: Instance) -> bool:
-    return instance.pending is not None and isinstance(instance.pending.command, UnloadModel)
-
-
-def needs_of_models(neurons: Iterable[NeuronView]) -> dict[ModelId, int]:
-    """Return each model's largest known need in bytes; a model nobody measured is absent."""
-    needs: dict[ModelId, int] = {}
-    for neuron in neurons:
-        for model_id, instance in neuron.instances.items():
-            need = need_on(instance, 0)
-            if need:
-                needs[model_id] = max(needs.get(model_id, 0), need)
-    return needs
-
-
-def holds(neuron: NeuronView, model_id: ModelId, now: float) -> bool:
-    """Tell whether a neuron has, or is about to have, a model; a second one would be too many."""
-    instance = neuron.instances.get(model_id)
-    if instance is None:
-        return False
-    if neuron.state in {NeuronState.GONE, NeuronState.UNCONFIRMED}:
-        if now - neuron.since_s >= REPLACE_AFTER_S:
-            return False
-        return instance.state in _UP
-    if instance.pending is not None:
-        return not _is_leaving(instance)
-    if instance.state in _UP:
-        return True
-    return instance.recovering and instance.not_before_s > now
-
-
 class Board:
-    """Who has what and who may have more. It changes only by `book` and `reserve`."""
+    """Who has what and who may have more. It changes only by `book`, `reserve` and `leave`."""
 
     def __init__(
         self,
-        neurons: Iterable[NeuronView],
+        accounts: Accounts,
         desired: Mapping[ModelId, DesiredModel],
         outlook: Outlook,
         now: float,
     ) -> None:
-        self.neurons = sorted(neurons, key=lambda n: n.descriptor.id)
+        self.accounts = accounts
         self.desired = desired
         self.outlook = outlook
         self.now = now
-        self.needs = needs_of_models(self.neurons)
-        self.booked: dict[NeuronId, int] = {}
-        self.holders: dict[ModelId, set[NeuronId]] = {}
-        """Neurons that have a model, are about to, or make room for it."""
-        self.promised: dict[ModelId, set[NeuronId]] = {}
-        """Neurons that make room for a model."""
+        self.needs = accounts.needs
         self._told_to_leave: set[tuple[NeuronId, ModelId]] = set()
-        self._occupied: dict[NeuronId, set[ModelId]] = {}
-        self._by_id = {n.descriptor.id: n for n in self.neurons}
-        for neuron in self.neurons:
-            self._note(neuron)
+
+    @classmethod
+    def anew(
+        cls,
+        neurons: Iterable[NeuronView],
+        desired: Mapping[ModelId, DesiredModel],
+        outlook: Outlook,
+        now: float,
+    ) -> "Board":
+        """Return a board of accounts that nobody keeps; it looks at every neuron."""
+        accounts, views = Accounts(), {view.descriptor.id: view for view in neurons}
+        accounts.touch(views)
+        accounts.update(views, now)
+        return cls(accounts, desired, outlook, now)
 
     @classmethod
     def of(cls, snapshot: FleetSnapshot, now: float) -> "Board":
-        """Return the board of a snapshot."""
-        return cls(snapshot.neurons.values(), snapshot.desired, snapshot.outlook, now)
+        """Return the board of a snapshot, made anew."""
+        return cls.anew(snapshot.neurons.values(), snapshot.desired, snapshot.outlook, now)
 
-    def _note(self, neuron: NeuronView) -> None:
-        neuron_id = neuron.descriptor.id
-        occupied = self._occupied.setdefault(neuron_id, set())
-        self.booked[neuron_id] = self.booked.get(neuron_id, 0)
-        for model_id, instance in neuron.instances.items():
-            if occupies(instance):
-                occupied.add(model_id)
-                self.booked[neuron_id] += need_on(instance, self.needs.get(model_id, 0))
-            if holds(neuron, model_id, self.now):
-                self.holders.setdefault(model_id, set()).add(neuron_id)
-        promised: dict[ModelId, int] = {}
-        for model_id, instance in neuron.instances.items():
-            # Who is away makes room for nobody: it is not known to come back.
-            if instance.makes_room_for is not None and neuron.connected:
-                # Who is gone already has nothing booked that the newcomer could be promised.
-                there = occupies(instance)
-                leaving = need_on(instance, self.needs.get(model_id, 0)) if there else 0
-                newcomer = instance.makes_room_for
-                promised[newcomer] = promised.get(newcomer, 0) + leaving
-        for newcomer, leaving in promised.items():
-            self.reserve(neuron, newcomer, leaving)
+    @property
+    def neurons(self) -> list[NeuronView]:
+        """Return every neuron, by id."""
+        views = self.accounts.views
+        return [views[key] for key in self.accounts.names()]
+
+    @property
+    def promised(self) -> Index:
+        """Return the neurons that make room for a model."""
+        return self.accounts.promised
+
+    @property
+    def holders(self) -> Index:
+        """Return the neurons that have a model, are about to, or make room for it."""
+        return self.accounts.holders
 
     def neuron(self, neuron_id: NeuronId) -> NeuronView:
         """Return a neuron by its id."""
-        return self._by_id[neuron_id]
+        return self.accounts.views[neuron_id]
+
+    def having(self, model_id: ModelId) -> list[NeuronView]:
+        """Return the neurons that have something to say of a model, by id."""
+        return [self.neuron(key) for key in sorted(self.accounts.having.get(model_id, ()))]
+
+    def emptiest(self, engine: str, salt: int) -> Iterator[NeuronView]:
+        """Yield who may be given a model, the most free memory first: see `Accounts.emptiest`."""
+        return map(self.neuron, self.accounts.emptiest(engine, salt))
+
+    def key(self, neuron_id: NeuronId) -> Key:
+        """Return by what a neuron is sorted among those with free memory."""
+        return self.accounts.key(neuron_id)
 
     def free_bytes(self, neuron: NeuronView) -> int:
         """Return the memory that nobody has and nobody was promised; may be negative."""
-        return neuron.capabilities.memory_budget_bytes - self.booked[neuron.descriptor.id]
+        booked = self.accounts.booked[neuron.descriptor.id]
+        return neuron.capabilities.memory_budget_bytes - booked
 
     def count_on(self, neuron: NeuronView) -> int:
         """Return how many models a neuron has or is about to have."""
-        return len(self._occupied[neuron.descriptor.id])
+        return len(self.accounts.occupied[neuron.descriptor.id])
 
     def has(self, neuron: NeuronView, model_id: ModelId) -> bool:
         """Tell whether a neuron has a model, is about to, or makes room for it."""
         return neuron.descriptor.id in self.holders.get(model_id, ())
 
+    def staying(self, model_id: ModelId) -> int:
+        """Return how many of a model's holders are not being drained."""
+        holders = self.holders.get(model_id, set())
+        return len(holders) - len(self.accounts.draining & holders)
+
+    def outdated(self, model: DesiredModel) -> list[NeuronView]:
+        """Return the holders that have the model with another config than it should have, by id."""
+        model_id = model.config.id
+        digests = self.accounts.digests.get(model_id, {})
+        found = {key for digest in digests.keys() - {model.digest} for key in digests[digest]}
+        if not found:
+            return []
+        return [self.neuron(key) for key in sorted(found & self.holders.get(model_id, set()))]
+
     def book(self, neuron: NeuronView, model_id: ModelId) -> None:
         """Give a model its memory and place: it is about to be loaded there."""
-        neuron_id = neuron.descriptor.id
-        instance = neuron.instances.get(model_id, Instance())
-        self.booked[neuron_id] += need_on(instance, self.needs.get(model_id, 0))
-        self._occupied[neuron_id].add(model_id)
-        self.holders.setdefault(model_id, set()).add(neuron_id)
+        self.accounts.book(neuron, model_id)
 
     def reserve(self, neuron: NeuronView, model_id: ModelId, leaving_bytes: int) -> None:
         """Promise a model the `leaving_bytes` of others, and what it needs beside them.
 
         Those who leave have theirs booked until they are gone, so only the rest is booked here.
         """
-        neuron_id = neuron.descriptor.id
-        need = need_on(neuron.instances.get(model_id, Instance()), self.needs.get(model_id, 0))
-        self.booked[neuron_id] += max(need - leaving_bytes, 0)
-        self.promised.setdefault(model_id, set()).add(neuron_id)
-        self.holders.setdefault(model_id, set()).add(neuron_id)
+        self.accounts.reserve(neuron, model_id, leaving_bytes)
 
     def leave(self, neuron: NeuronView, model_id: ModelId) -> int:
         """Note that a model is told to leave; its memory stays booked. Returns its bytes."""
-        self.holders.get(model_id, set()).discard(neuron.descriptor.id)
         self._told_to_leave.add((neuron.descriptor.id, model_id))
-        return need_on(neuron.instances[model_id], self.needs.get(model_id, 0))
+        return self.accounts.leave(neuron, model_id)
 
     def leaves(self, neuron: NeuronView, model_id: ModelId) -> bool:
         """Tell whether a model was told to leave a neuron, now or before."""
         instance = neuron.instances.get(model_id, Instance())
-        return (neuron.descriptor.id, model_id) in self._told_to_leave or _is_leaving(instance)
+        return (neuron.descriptor.id, model_id) in self._told_to_leave or is_leaving(instance)
 
     def newcomer(self, model: DesiredModel) -> Newcomer:
         """Return a model as one that needs room."""
@@ -211,7 +166,7 @@ class Board:
 
     def is_apart(self, model_id: ModelId, neuron: NeuronView) -> bool:
         """Tell whether no other replica of a model is on the neuron's host or in its zone."""
-        others = [self._by_id[key] for key in self.holders.get(model_id, ())]
+        others = [self.neuron(key) for key in self.holders.get(model_id, ())]
         host, zone = neuron.descriptor.hostname, neuron.descriptor.labels.get(ZONE_LABEL)
         return not any(
             (host and other.descriptor.hostname == host)

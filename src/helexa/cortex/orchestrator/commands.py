@@ -52,3 +52,37 @@ class Remark:
 
 
 Command = AcceptNeuron | CloseConnection | Provision | Remark
+
+
+class Outbox:
+    """What is to be done, in the order in which it was found."""
+
+    __slots__ = ("_commands",)
+
+    def __init__(self) -> None:
+        self._commands: list[Command] = []
+
+    def put(self, command: Command) -> None:
+        """Have one more thing done."""
+        self._commands.append(command)
+
+    def close(self, connection: int, code: int, because: str) -> None:
+        """Have a connection closed; there is none whose number is 0."""
+        if connection:
+            self._commands.append(CloseConnection(connection, code, because))
+
+    def remark(
+        self,
+        event: str,
+        level: str,
+        neuron_id: NeuronId,
+        model_id: ModelId | None = None,
+        because: str = "",
+    ) -> None:
+        """Have a line written to the log."""
+        self._commands.append(Remark(event, level, neuron_id, model_id, because))
+
+    def taken(self) -> list[Command]:
+        """Return everything, and begin anew."""
+        commands, self._commands = self._commands, []
+        return commands

@@ -83,14 +83,14 @@ def unload_drained(board: Board) -> Iterator[Provision]:
 
     `board` knows what this very reconcile is about to load elsewhere.
     """
-    for neuron in board.neurons:
-        if not neuron.draining or neuron.state is not NeuronState.CONNECTED:
+    for neuron in map(board.neuron, sorted(board.accounts.draining)):
+        if neuron.state is not NeuronState.CONNECTED:
             continue
         for model_id in sorted(neuron.instances):
             instance = neuron.instances[model_id]
             if instance.state in _AT_REST or instance.pending is not None:
                 continue
-            count = successors(model_id, board.neurons)
+            count = successors(model_id, board.having(model_id))
             coming = any(_stays(board.neuron(key)) for key in board.holders.get(model_id, ()))
             if _may_leave(board.desired.get(model_id), count, coming=coming):
                 command = UnloadModel(model_id=model_id, drain_s=DRAIN_S)

@@ -8,21 +8,22 @@ Only the control loop holds a FleetState. A neuron's report is the truth about t
 this cortex asked for is kept beside it, and never instead of it.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final, get_args
 
 from helexa.cortex.orchestrator import events as ev
+from helexa.cortex.orchestrator.accounts import Accounts
+from helexa.cortex.orchestrator.board import Board
 from helexa.cortex.orchestrator.commands import (
     AcceptNeuron,
-    CloseConnection,
     Command,
+    Outbox,
     Provision,
-    Remark,
 )
 from helexa.cortex.orchestrator.instances import (
     answered,
-    disconnected,
     expired,
     issued,
     makes_ours,
@@ -46,7 +47,7 @@ from helexa.cortex.orchestrator.remembered import DemandMemory
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, Instance
 from helexa.cortex.orchestrator.views import next_snapshot
 from helexa.cortex.orchestrator.wishes import Wish, Wishes
-from helexa.protocol.ids import CommandId, ModelId, NeuronId
+from helexa.protocol.ids import CommandId, NeuronId
 from helexa.protocol.join import CLOSE_NODE_ID_TAKEN
 from helexa.protocol.lifecycle import ModelState, is_legal
 from helexa.protocol.model import ModelStatus
@@ -68,8 +69,9 @@ class FleetState:
         self._neurons: dict[NeuronId, Neuron] = {}
         self._absent: dict[NeuronId, None] = {}  # in the order in which they left
         self._wishes = Wishes(policy)
-        self._commands: list[Command] = []
+        self._out = Outbox()
         self._ledger = Ledger()
+        self._accounts = Accounts()
         self._changed = True  # more than the ledger knows of: every view is made anew
         self._plan_issued = -1
         self._planned_s = 0.0
@@ -96,8 +98,7 @@ class FleetState:
         """Take the events in order; return what they ask for. `now` is monotonic seconds."""
         for event in events:
             self._handlers[type(event)](event, now)
-        commands, self._commands = self._commands, []
-        return commands
+        return self._out.taken()
 
     def plan_is_due(self, now: float) -> bool:
         """Tell whether a reconcile could find anything that the last `issue` did not know."""
@@ -130,9 +131,18 @@ class FleetState:
             everything, self._changed = self._changed, False
             if everything or self._ledger.plan:
                 self._planned_s = now
-            fleet = self._neurons, self._wishes, self._ledger
+            fleet = self._neurons, self._wishes, self._ledger, self._accounts
             self._last = next_snapshot(self._last, *fleet, now, everything=everything)
         return self._last
+
+    def board(self, now: float) -> Board:
+        """Return the board of `snapshot(now)`, kept from plan to plan; good until anything changes.
+
+        What is booked on it is forgotten with the next one.
+        """
+        last = self.snapshot(now)
+        self._accounts.update(last.neurons, now)
+        return Board(self._accounts, last.desired, last.outlook, now)
 
     def memory(self, now: float, wall_s: float) -> DemandMemory:
         """Return what was learned, as it is kept over a restart; `wall_s` is Unix time."""
@@ -140,8 +150,11 @@ class FleetState:
 
     def next_deadline_s(self) -> float | None:
         """Return when silence would next change a neuron's state."""
-        policy = self._policy.liveness
-        times = [next_deadline_s(n.state, n.heard_s, policy) for n in self._neurons.values()]
+        oldest_s: dict[NeuronState, float] = {}
+        for neuron in self._neurons.values():
+            if neuron.heard_s < oldest_s.get(neuron.state, math.inf):
+                oldest_s[neuron.state] = neuron.heard_s
+        times = [next_deadline_s(*each, self._policy.liveness) for each in oldest_s.items()]
         return min((t for t in times if t is not None), default=None)
 
     # ── presence ──────────────────────────────────────────────────────────────────────────────
@@ -157,13 +170,13 @@ class FleetState:
             if because is not None:
                 known.conflicts += 1
                 known.touch()
-                self._remark("neuron_refused", "warning", neuron_id, because=because)
-                self._close(event.connection, CLOSE_NODE_ID_TAKEN, because)
+                self._out.remark("neuron_refused", "warning", neuron_id, because=because)
+                self._out.close(event.connection, CLOSE_NODE_ID_TAKEN, because)
                 return
             if known.state in PRESENT:
                 if known.descriptor.epoch != register.neuron.epoch:
                     known.taken_over_s = now
-                self._close(known.connection, CLOSE_REPLACED, "this neuron connected anew")
+                self._out.close(known.connection, CLOSE_REPLACED, "this neuron connected anew")
         neuron = Neuron.registered(event.connection, register, now, self._ledger)
         if known is not None:
             neuron.inherit(known)
@@ -171,8 +184,8 @@ class FleetState:
         self._absent.pop(neuron_id, None)
         self._report_all(neuron, register.models, now, fresh=True)
         neuron.turn()
-        self._commands.append(AcceptNeuron(event.connection, neuron_id))
-        self._remark("neuron_registered", "info", neuron_id)
+        self._out.put(AcceptNeuron(event.connection, neuron_id))
+        self._out.remark("neuron_registered", "info", neuron_id)
 
     def _heard(self, event: ev.NeuronHeard, now: float) -> None:
         neuron = self._current(event.neuron_id, event.connection)
@@ -183,7 +196,7 @@ class FleetState:
         neuron.heard_s = max(neuron.heard_s, heard_s)
         if neuron.state is NeuronState.SUSPECT and self._fits_state(neuron, now):
             self._enter(neuron, NeuronState.CONNECTED, now)
-            self._remark("neuron_heard_again", "info", neuron.descriptor.id)
+            self._out.remark("neuron_heard_again", "info", neuron.descriptor.id)
 
     def _fits_state(self, neuron: Neuron, now: float) -> bool:
         silence_s, policy = now - neuron.heard_s, self._policy.liveness
@@ -193,7 +206,7 @@ class FleetState:
         neuron = self._current(event.neuron_id, event.connection)
         if neuron is not None:
             self._enter(neuron, NeuronState.LEAVING, now)
-            self._remark("neuron_leaving", "info", neuron.descriptor.id, because=event.reason)
+            self._out.remark("neuron_leaving", "info", neuron.descriptor.id, because=event.reason)
 
     def _gone(self, event: ev.NeuronGone, now: float) -> None:
         neuron = self._current(event.neuron_id, event.connection)
@@ -205,10 +218,8 @@ class FleetState:
         self._absent[neuron.descriptor.id] = None
         while len(self._absent) > ABSENT_MAX:  # names made up one after another must not pile up
             self._forget(min(self._absent, key=lambda key: self._neurons[key].cordoned))
-        neuron.connection = 0
-        for model_id, instance in list(neuron.instances.items()):
-            neuron.put(model_id, disconnected(instance))
-        self._remark("neuron_gone", "warning", neuron.descriptor.id, because=because)
+        neuron.cut_off()
+        self._out.remark("neuron_gone", "warning", neuron.descriptor.id, because=because)
 
     def _restored(self, event: ev.NeuronRestored, now: float) -> None:
         if event.neuron.id in self._neurons:
@@ -223,30 +234,38 @@ class FleetState:
     def _marked(self, event: ev.NeuronMarked, _now: float) -> None:
         neuron = self._neurons.get(event.neuron_id)
         if neuron is not None and (mark := neuron.mark(event)):
-            self._remark(f"neuron_{mark}", "info", event.neuron_id, because=event.cause)
+            self._out.remark(f"neuron_{mark}", "info", event.neuron_id, because=event.cause)
 
     def _tick(self, _event: ev.Tick, now: float) -> None:
         liveness = self._policy.liveness
-        for neuron_id, neuron in list(self._neurons.items()):
-            if neuron.state not in PRESENT:
-                if neuron.is_forgotten(now, liveness.forgotten_after_s):
-                    self._forget(neuron_id)
-                    self._remark("neuron_forgotten", "info", neuron_id)
+        waits = False
+        for neuron in list(self._neurons.values()):
+            fresh = now - neuron.heard_s < liveness.suspect_after_s
+            if fresh and neuron.state is NeuronState.CONNECTED and not neuron.waiting:
                 continue
-            state = state_after_silence(neuron.state, now - neuron.heard_s, liveness)
-            if state is NeuronState.GONE:
-                because = f"silent for {now - neuron.heard_s:.1f} s"
-                self._close(neuron.connection, CLOSE_LOST, because)
-                self._lose(neuron, now, because)
-            elif state is not neuron.state:
-                self._enter(neuron, state, now)
-                self._remark("neuron_suspect", "warning", neuron_id)
-            for model_id in sorted(neuron.waiting):
-                self._put(neuron, model_id, expired(neuron.instances[model_id], now))
-        # Waits after failures end by time alone, and are shown as of a moment.
-        waits = any(n.waits(self._planned_s) for n in self._neurons.values())
+            self._pass_time(neuron, now)
+            # Waits after failures end by time alone, and are shown as of a moment.
+            waits = waits or neuron.waits(self._planned_s)
         if self._wishes.tick(self._last.models, self._last.neurons, now) or waits:
             self._ledger.plan = True
+
+    def _pass_time(self, neuron: Neuron, now: float) -> None:
+        neuron_id, liveness = neuron.descriptor.id, self._policy.liveness
+        if neuron.state not in PRESENT:
+            if neuron.is_forgotten(now, liveness.forgotten_after_s):
+                self._forget(neuron_id)
+                self._out.remark("neuron_forgotten", "info", neuron_id)
+            return
+        state = state_after_silence(neuron.state, now - neuron.heard_s, liveness)
+        if state is NeuronState.GONE:
+            because = f"silent for {now - neuron.heard_s:.1f} s"
+            self._out.close(neuron.connection, CLOSE_LOST, because)
+            self._lose(neuron, now, because)
+        elif state is not neuron.state:
+            self._enter(neuron, state, now)
+            self._out.remark("neuron_suspect", "warning", neuron_id)
+        for model_id in sorted(neuron.waiting):
+            neuron.change(model_id, expired(neuron.instances[model_id], now))
 
     def _forget(self, neuron_id: NeuronId) -> None:
         neuron = self._neurons.pop(neuron_id)
@@ -269,11 +288,7 @@ class FleetState:
         if neuron is None:
             return
         if neuron.capabilities != event.capabilities:
-            # What it refused for want of an engine or of memory may work now.
-            for model_id in sorted(neuron.waiting):
-                instance = neuron.instances[model_id]
-                if not instance.recovering:
-                    neuron.put(model_id, replace(instance, not_before_s=0.0, refusals=0))
+            neuron.forgive()
         neuron.capabilities = event.capabilities
         neuron.turn()
         self._report_all(neuron, event.models, now)
@@ -303,7 +318,7 @@ class FleetState:
             elif instance.status is not None or instance.known_digest:
                 # It has no config of it either: a load alone would be refused for ever.
                 bare = replace(instance, status=None, owned=False, known_digest="")
-                self._put(neuron, model_id, bare)
+                neuron.change(model_id, bare)
 
     def _report(self, neuron: Neuron, status: ModelStatus, now: float, *, fresh: bool) -> None:
         if not neuron.has_room_for(status.model_id):
@@ -314,12 +329,12 @@ class FleetState:
         if not fresh and not is_legal(before.state, status.state):
             neuron.faults += 1
             because = f"{before.state} cannot become {status.state}"
-            self._remark("illegal_step", "warning", neuron_id, status.model_id, because)
-        self._put(neuron, status.model_id, reported(before, status, now, self._policy))
+            self._out.remark("illegal_step", "warning", neuron_id, status.model_id, because)
+        neuron.change(status.model_id, reported(before, status, now, self._policy))
         if before.state is not status.state:
             level = "warning" if status.state is ModelState.FAILED else "info"
             event = f"model_{status.state}"
-            self._remark(event, level, neuron_id, status.model_id, status.because)
+            self._out.remark(event, level, neuron_id, status.model_id, status.because)
         after = neuron.instances[status.model_id]
         if not neuron.draining:
             self._wishes.changed(neuron.capabilities.hardware, before, after, now)
@@ -339,7 +354,9 @@ class FleetState:
         if not response.accepted:
             rule = f" (rule {response.rule})" if response.rule else ""
             because = response.because + rule
-            self._remark("command_refused", "warning", event.neuron_id, response.model_id, because)
+            self._out.remark(
+                "command_refused", "warning", event.neuron_id, response.model_id, because
+            )
 
     def _undelivered(self, event: ev.CommandUndelivered, now: float) -> None:
         neuron = self._neurons.get(event.neuron_id)
@@ -348,8 +365,8 @@ class FleetState:
         for model_id in sorted(neuron.waiting):
             instance = neuron.instances[model_id]
             after = undelivered(instance, event.command_id, now, self._policy)
-            self._put(neuron, model_id, after)
-        self._remark("command_undelivered", "warning", event.neuron_id, because=event.because)
+            neuron.change(model_id, after)
+        self._out.remark("command_undelivered", "warning", event.neuron_id, because=event.because)
 
     # ── wishes ────────────────────────────────────────────────────────────────────────────────
 
@@ -365,8 +382,8 @@ class FleetState:
         after = requests_ended(instance, ok=event.ok, count=event.count, now=now)
         if after.circuit.state is not instance.circuit.state:
             name, level, because = after.circuit.remark()
-            self._remark(name, level, event.neuron_id, event.model_id, because)
-        self._put(neuron, event.model_id, after)
+            self._out.remark(name, level, event.neuron_id, event.model_id, because)
+        neuron.change(event.model_id, after)
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────
 
@@ -379,22 +396,3 @@ class FleetState:
     def _enter(self, neuron: Neuron, state: NeuronState, now: float) -> None:
         neuron.state, neuron.since_s = state, now
         neuron.turn()
-
-    def _put(self, neuron: Neuron, model_id: ModelId, instance: Instance) -> None:
-        before = neuron.instances.get(model_id)
-        if before is not instance and before != instance:
-            neuron.put(model_id, instance)
-
-    def _close(self, connection: int, code: int, because: str) -> None:
-        if connection:
-            self._commands.append(CloseConnection(connection, code, because))
-
-    def _remark(
-        self,
-        event: str,
-        level: str,
-        neuron_id: NeuronId,
-        model_id: ModelId | None = None,
-        because: str = "",
-    ) -> None:
-        self._commands.append(Remark(event, level, neuron_id, model_id, because))

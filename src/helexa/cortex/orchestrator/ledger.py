@@ -10,6 +10,7 @@ next snapshot. Three weights of change:
   what should run is reconciled.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import msgspec
@@ -21,12 +22,14 @@ from helexa.protocol.ids import ModelId, NeuronId
 class Ledger:
     """Who has which model, and what is to be looked at again."""
 
-    __slots__ = ("demand", "holders", "loads", "models", "neurons", "plan")
+    __slots__ = ("accounts", "demand", "holders", "loads", "models", "neurons", "plan")
 
     def __init__(self) -> None:
         self.holders: dict[ModelId, set[NeuronId]] = {}
         """Neurons that have an instance of a model, whatever its state."""
         self.neurons: set[NeuronId] = set()
+        self.accounts: set[NeuronId] = set()
+        """Neurons of which more than numbers changed: their memory and places are added up anew."""
         self.models: set[ModelId] = set()
         self.loads: set[tuple[ModelId, NeuronId]] = set()
         self.plan = False
@@ -39,6 +42,7 @@ class Ledger:
     def clear(self) -> None:
         """Begin a new page: a snapshot was made. Who holds what stays known."""
         self.neurons, self.models, self.loads = set(), set(), set()
+        self.accounts = set()
         self.plan = self.demand = False
 
     def wish(self, *, plan: bool) -> None:
@@ -56,7 +60,15 @@ class Ledger:
         elif only_numbers_differ(before, after):
             self.loads.add((model_id, neuron_id))
             return
+        self.accounts.add(neuron_id)
         self.models.add(model_id)
+        self.plan = True
+
+    def turn(self, neuron_id: NeuronId, models: Iterable[ModelId]) -> None:
+        """Note that a neuron changed in what its models and their places depend on."""
+        self.neurons.add(neuron_id)
+        self.accounts.add(neuron_id)
+        self.models.update(models)
         self.plan = True
 
     def drop(self, neuron_id: NeuronId, model_id: ModelId) -> None:
@@ -66,9 +78,7 @@ class Ledger:
             holders.discard(neuron_id)
             if not holders:
                 del self.holders[model_id]
-        self.neurons.add(neuron_id)
-        self.models.add(model_id)
-        self.plan = True
+        self.turn(neuron_id, (model_id,))
 
 
 def only_numbers_differ(before: Instance, after: Instance) -> bool:

@@ -111,6 +111,19 @@ class Neuron:
         self.turn()
         return "draining" if marks[1] else "cordoned" if marks[0] else "uncordoned"
 
+    def cut_off(self) -> None:
+        """Note that the connection ended."""
+        self.connection = 0
+        for model_id, instance in list(self.instances.items()):
+            self.put(model_id, disconnected(instance))
+
+    def forgive(self) -> None:
+        """Forget refusals: what the neuron has no engine or memory for may work from now on."""
+        for model_id in sorted(self.waiting):
+            instance = self.instances[model_id]
+            if not instance.recovering:
+                self.put(model_id, replace(instance, not_before_s=0.0, refusals=0))
+
     def is_forgotten(self, now: float, after_s: float) -> bool:
         """Tell whether a neuron that left `after_s` seconds ago is to be forgotten.
 
@@ -147,6 +160,12 @@ class Neuron:
             self.waiting.discard(model_id)
         self._view = None
 
+    def change(self, model_id: ModelId, instance: Instance) -> None:
+        """Set one model's instance, where it is another than before."""
+        before = self.instances.get(model_id)
+        if before is not instance and before != instance:
+            self.put(model_id, instance)
+
     def drop(self, model_id: ModelId) -> None:
         """Forget one model."""
         if self.instances.pop(model_id, None) is not None:
@@ -167,9 +186,8 @@ class Neuron:
 
     def turn(self) -> None:
         """Note that a field changed that its models and their places depend on."""
-        self.touch()
-        self.ledger.models.update(self.instances)
-        self.ledger.plan = True
+        self.ledger.turn(self.descriptor.id, self.instances)
+        self._view = None
 
     def view(self) -> NeuronView:
         """Return the frozen picture of this neuron."""

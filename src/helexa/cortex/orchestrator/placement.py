@@ -6,17 +6,26 @@ get the same bytes. The neuron checks again with what is free at that time, and 
 
 Order: room without anybody leaving, has the config already (and so most likely the weights), most
 free memory; a hash of both names parts equal neurons, so that they share the models out.
+
+`place` asks every neuron, for a person. `places` and `offer` ask those with most free memory until
+the order says that no other can be better: what a fleet of any size answers in the same time.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
+from typing import Final
 
-from helexa.cortex.orchestrator.board import Board, gibibytes, need_on
+from helexa.cortex.orchestrator.accounts import mixed
+from helexa.cortex.orchestrator.board import Board, gibibytes
 from helexa.cortex.orchestrator.constraints import CONSTRAINTS
+from helexa.cortex.orchestrator.holding import need_on
 from helexa.cortex.orchestrator.retention import Held, Newcomer, refusal, standing
 from helexa.cortex.orchestrator.snapshot import DesiredModel, Instance, NeuronView
 from helexa.protocol.ids import ModelId, NeuronId
+
+TOLD_MAX: Final = 8
+"""Neurons that one line names; of more, only their number is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,8 @@ class Placement:
     neuron_id: NeuronId | None
     verdicts: tuple[Verdict, ...]
     needs_bytes: int
+    unasked: int = 0
+    """Neurons that were not asked, because their answer could change nothing."""
 
     @property
     def evicts(self) -> tuple[ModelId, ...]:
@@ -70,8 +81,9 @@ class Placement:
         """Say in one line, with numbers, why no neuron can hold it."""
         if not self.verdicts:
             return "no neuron is connected"
-        told = "; ".join(f"{v.neuron_id}: {v.because}" for v in self.verdicts[:8])
-        more = f"; and {len(self.verdicts) - 8} more" if len(self.verdicts) > 8 else ""
+        told = "; ".join(f"{v.neuron_id}: {v.because}" for v in self.verdicts[:TOLD_MAX])
+        others = len(self.verdicts) - TOLD_MAX + self.unasked
+        more = f"; and {others} more" if others > 0 else ""
         return f"no neuron can take it now{self._in_short()}: {told}{more}"
 
     def _in_short(self) -> str:
@@ -102,10 +114,9 @@ def place(
     displaceable that only have to finish what they are at: whether a request may wait for it.
     """
     newcomer = board.newcomer(model)
-    digest = model.digest
     neurons = board.neurons if among is None else among
-    verdicts = [_judge(model, digest, n, board, newcomer, ever=ever) for n in neurons]
-    best = min((v for v in verdicts if v.fits), key=_rank_for(model.config.id), default=None)
+    verdicts = [_judge(model, n, board, newcomer, ever=ever) for n in neurons]
+    best = min((v for v in verdicts if v.fits), key=_rank_for(model, board), default=None)
     return Placement(
         neuron_id=best.neuron_id if best is not None else None,
         verdicts=tuple(verdicts),
@@ -114,44 +125,130 @@ def place(
 
 
 def places(
-    model: DesiredModel, board: Board, among: Iterable[NeuronView], count: int
+    model: DesiredModel, board: Board, skip: Callable[[NeuronView], bool], count: int
 ) -> Iterator[Verdict]:
     """Choose neurons for up to `count` more replicas, the best first; fewer where fewer fit.
 
-    The caller books each before it takes the next. A neuron is judged once for all of them, so
-    that forty replicas among a thousand neurons cost one look at each; only where a choice changes
-    what is left (replicas keep apart, others make room) the rest is judged anew.
+    Neurons that `skip` names are left out. The caller books each before it takes the next. What
+    fits as it is, is chosen in one go; only where a choice changes what is left (replicas keep
+    apart, others make room) the rest is judged anew.
     """
-    left, rank = list(among), _rank_for(model.config.id)
     while count > 0:
-        newcomer = board.newcomer(model)
-        verdicts = [_judge(model, model.digest, n, board, newcomer, ever=False) for n in left]
-        fitting = sorted((v for v in verdicts if v.fits), key=rank)
+        verdicts = _asked(model, board, skip, count, ever=False)
+        fitting = sorted((v for v in verdicts if v.fits), key=_rank_for(model, board))
         if not fitting:
             return
         free = [] if model.rules.placement.spread else [v for v in fitting if not v.evicts]
         chosen = free[:count] or fitting[:1]
         yield from chosen
         count -= len(chosen)
-        taken = {verdict.neuron_id for verdict in chosen}
-        left = [neuron for neuron in left if neuron.descriptor.id not in taken]
 
 
-Rank = tuple[tuple[bool, bool, bool, int], bytes]
+def offer(model: DesiredModel, board: Board) -> Placement:
+    """Say where one more replica could go, be it that others finish first; or why nowhere.
+
+    The choice is that of `place(model, board, ever=True)`, and so is the time of the next attempt.
+    Where nothing fits, those are told who have the model, then those with most free memory.
+    """
+    verdicts = _asked(model, board, lambda _neuron: False, 1, ever=True)
+    best = min((v for v in verdicts if v.fits), key=_rank_for(model, board), default=None)
+    if best is None:
+        verdicts += _told_besides(model, board, {v.neuron_id for v in verdicts})
+        verdicts.sort(key=lambda v: v.neuron_id)
+    return Placement(
+        neuron_id=best.neuron_id if best is not None else None,
+        verdicts=tuple(verdicts),
+        needs_bytes=board.needs.get(model.config.id, 0),
+        unasked=len(board.accounts.booked) - len(verdicts),
+    )
 
 
-def _rank_for(model_id: ModelId) -> Callable[[Verdict], Rank]:
+def _told_besides(model: DesiredModel, board: Board, asked: set[NeuronId]) -> list[Verdict]:
+    """Return some verdicts for people: of the emptiest neurons, else of any."""
+    salt, newcomer = mixed(model.config.id), board.newcomer(model)
+    emptiest = (
+        n for n in board.emptiest(model.config.engine, salt) if n.descriptor.id not in asked
+    )
+    found = list(islice(emptiest, TOLD_MAX))
+    if len(found) < TOLD_MAX:
+        asked = asked | {neuron.descriptor.id for neuron in found}
+        others = (key for key in board.accounts.names() if key not in asked)
+        found += [board.neuron(key) for key in islice(others, TOLD_MAX - len(found))]
+    return [_judge(model, neuron, board, newcomer, ever=True) for neuron in found]
+
+
+def _asked(
+    model: DesiredModel,
+    board: Board,
+    skip: Callable[[NeuronView], bool],
+    count: int,
+    *,
+    ever: bool,
+) -> list[Verdict]:
+    """Return verdicts that have the best `count` among them, and those of all who have the model.
+
+    One is enough where replicas keep apart, or others must make room.
+    """
+    model_id, newcomer = model.config.id, board.newcomer(model)
+    presses, spread = ever or newcomer.presses, model.rules.placement.spread
+    having = board.having(model_id)
+    verdicts = [_judge(model, n, board, newcomer, ever=ever) for n in having if not skip(n)]
+    if model.demanded:
+        return verdicts  # it goes only where it is known
+    need, left = board.needs.get(model_id, 0), 1 if spread else count
+    fits = any(v.fits and not v.evicts for v in verdicts)
+    makes_room = False
+    for neuron in _candidates(model, board):
+        full = need > max(board.free_bytes(neuron), 0)
+        if full and (fits or makes_room or not presses):
+            break
+        if need > max(neuron.capabilities.memory_budget_bytes, 0):
+            continue  # whoever leaves
+        if model_id in neuron.instances or skip(neuron):
+            continue
+        verdict = _judge(model, neuron, board, newcomer, ever=ever)
+        if not verdict.fits:
+            continue
+        verdicts.append(verdict)
+        if verdict.evicts:
+            makes_room = makes_room or verdict.apart
+            if full and makes_room:
+                break
+        else:
+            fits = True
+            left -= verdict.apart
+            if left == 0:
+                break
+    return verdicts
+
+
+def _candidates(model: DesiredModel, board: Board) -> Iterator[NeuronView]:
+    """Yield who may be given a model it has not, the best first."""
+    salt, only = mixed(model.config.id), model.rules.placement.neurons
+    if not only:
+        yield from board.emptiest(model.config.engine, salt)
+        return
+    known = [key for key in only if key in board.accounts.booked]
+    known.sort(key=lambda key: _order(board, key, salt))
+    yield from map(board.neuron, known)
+
+
+def _order(board: Board, neuron_id: NeuronId, salt: int) -> tuple[int, int, NeuronId]:
+    taken_bytes, hashed, name = board.key(neuron_id)
+    return taken_bytes, hashed ^ salt, name
+
+
+Rank = tuple[tuple[bool, bool, bool, int], int, NeuronId]
+
+
+def _rank_for(model: DesiredModel, board: Board) -> Callable[[Verdict], Rank]:
     """Return what fitting neurons are sorted by: the smallest is best."""
-    return lambda v: (v.rank, _mixed(model_id, v.neuron_id))
-
-
-def _mixed(model_id: ModelId, neuron_id: NeuronId) -> bytes:
-    return hashlib.blake2b(f"{model_id}@{neuron_id}".encode(), digest_size=8).digest()
+    salt = mixed(model.config.id)
+    return lambda v: (v.rank, board.key(v.neuron_id)[1] ^ salt, v.neuron_id)
 
 
 def _judge(
     model: DesiredModel,
-    digest: str,
     neuron: NeuronView,
     board: Board,
     newcomer: Newcomer,
@@ -197,7 +294,7 @@ def _judge(
             not_before_s=instance.not_before_s,
         )  # fmt: skip
     apart = not model.rules.placement.spread or board.is_apart(config.id, neuron)
-    known = instance.known_digest == digest
+    known = instance.known_digest == model.digest
     return Verdict(
         neuron_id, fits=True, because="", free_bytes=free, known=known, evicts=evicts, apart=apart
     )

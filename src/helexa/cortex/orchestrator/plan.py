@@ -48,7 +48,7 @@ def plan(
     """Return all that `wanted` would change, models in the order of their ids."""
     before = {config.id: config for config in current.models}
     after = {config.id: config for config in wanted.models}
-    board = Board(snapshot.neurons.values(), _desired(wanted), snapshot.outlook, now)
+    board = Board.anew(snapshot.neurons.values(), _desired(wanted), snapshot.outlook, now)
     changes: list[Change] = []
     for model_id in sorted(before.keys() | after.keys()):
         old, new = before.get(model_id), after.get(model_id)

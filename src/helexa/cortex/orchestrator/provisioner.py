@@ -2,8 +2,9 @@
 
     reconcile(snapshot, now) -> commands
 
-It looks at the whole fleet every time and remembers nothing: commands that are under way, waits
-after failures and what this cortex owns are part of the snapshot. So a lost message is repaired
+It remembers nothing: commands that are under way, waits after failures and what this cortex owns
+are part of the snapshot. It looks at what is wanted and at who may take it, in an order that the
+board keeps, and not at every neuron. So a lost message is repaired
 by a later call, and a call on a fleet that is as it should be returns nothing.
 
 Rules
@@ -44,15 +45,18 @@ from helexa.protocol.lifecycle import ModelState
 _ABSENT: Final = Instance()
 
 
-def reconcile(snapshot: FleetSnapshot, now: float) -> list[Provision]:
-    """Return the commands that bring the fleet nearer to what is desired; none when it is there."""
-    board = Board.of(snapshot, now)
+def reconcile(snapshot: FleetSnapshot, now: float, board: Board | None = None) -> list[Provision]:
+    """Return the commands that bring the fleet nearer to what is desired; none when it is there.
+
+    `board` is that of this snapshot, where one is kept (`FleetState.board`).
+    """
+    board = board if board is not None else Board.of(snapshot, now)
     commands: list[Provision] = []
     for desired in by_need(snapshot, board):
         commands.extend(_update_configs(desired, board))
         commands.extend(_more(desired, board))
         commands.extend(_fewer(desired, board))
-    commands.extend(_take_away(snapshot, board))
+    commands.extend(_take_away(board))
     commands.extend(unload_drained(board))
     return commands
 
@@ -84,12 +88,10 @@ def _need(
 def _more(desired: DesiredModel, board: Board) -> Iterator[Provision]:
     """Load what is missing where there is room, or tell others to make room for it."""
     model_id = desired.config.id
-    holders = board.holders.get(model_id, set())
-    missing = desired.replicas - sum(not board.neuron(key).draining for key in holders)
+    missing = desired.replicas - board.staying(model_id)
     if missing <= 0:
         return
-    among = [n for n in board.neurons if not _is_taken(n, model_id, board)]
-    for place in places(desired, board, among, missing):
+    for place in places(desired, board, lambda n: _is_taken(n, model_id, board), missing):
         neuron = board.neuron(place.neuron_id)
         if place.evicts:
             yield from _make_room(desired, neuron, place.evicts, board)
@@ -130,6 +132,8 @@ def _make_room(
 def _fewer(desired: DesiredModel, board: Board) -> Iterator[Provision]:
     """Unload replicas too many. Only those count as too many that have others beside them."""
     model_id = desired.config.id
+    if desired.demanded or board.staying(model_id) <= desired.replicas:
+        return
     serving = [
         neuron
         for neuron in (board.neuron(key) for key in sorted(board.holders.get(model_id, ())))
@@ -137,7 +141,7 @@ def _fewer(desired: DesiredModel, board: Board) -> Iterator[Provision]:
         if _rests(neuron.instances.get(model_id, _ABSENT))
     ]
     surplus = len(serving) - desired.replicas
-    if surplus <= 0 or desired.demanded:
+    if surplus <= 0:
         return
     settled_s = max(max(n.since_s, n.instances[model_id].since_s) for n in serving)
     if desired.replicas > 0 and board.now - settled_s < SURPLUS_S:
@@ -168,8 +172,7 @@ def _update_configs(desired: DesiredModel, board: Board) -> Iterator[Provision]:
     """Tell neurons that hold the model its newer config; it is used at the next load."""
     if desired.demanded:
         return
-    for key in sorted(board.holders.get(desired.config.id, ())):
-        neuron = board.neuron(key)
+    for neuron in board.outdated(desired):
         instance = neuron.instances.get(desired.config.id)
         if (
             instance is not None
@@ -187,23 +190,19 @@ def _update_configs(desired: DesiredModel, board: Board) -> Iterator[Provision]:
             )
 
 
-def _take_away(snapshot: FleetSnapshot, board: Board) -> Iterator[Provision]:
-    for neuron in board.neurons:
-        if neuron.state is not NeuronState.CONNECTED or neuron.draining:
-            continue
-        for model_id in sorted(neuron.instances):
-            instance = neuron.instances[model_id]
-            if (
-                instance.owned
-                and instance.pending is None
-                and not board.leaves(neuron, model_id)
-                and model_id not in snapshot.desired
-                and instance.status is not None
-                and instance.state is not ModelState.UNLOADING
-            ):
-                yield Provision(
-                    neuron.descriptor.id,
-                    model_id,
-                    UnloadModel(model_id=model_id, forget=True),
-                    "no longer wanted",
-                )
+def _take_away(board: Board) -> Iterator[Provision]:
+    owned = board.accounts.owned
+    places = [(key, m) for m in owned.keys() - board.desired.keys() for key in owned[m]]
+    for neuron_id, model_id in sorted(places):
+        neuron = board.neuron(neuron_id)
+        instance = neuron.instances[model_id]
+        if (
+            neuron.state is NeuronState.CONNECTED
+            and not neuron.draining
+            and instance.pending is None
+            and not board.leaves(neuron, model_id)
+            and instance.status is not None
+            and instance.state is not ModelState.UNLOADING
+        ):
+            command = UnloadModel(model_id=model_id, forget=True)
+            yield Provision(neuron_id, model_id, command, "no longer wanted")

@@ -29,6 +29,11 @@ def frozen(mapping: dict[_K, _V]) -> Mapping[_K, _V]:
     return MappingProxyType(mapping)
 
 
+def thawed(mapping: Mapping[_K, _V]) -> dict[_K, _V]:
+    """Return a copy that may be changed; of what `frozen` returned, `dict` would be slow."""
+    return mapping.copy() if isinstance(mapping, MappingProxyType) else dict(mapping)
+
+
 @dataclass(frozen=True, slots=True)
 class Replica:
     """One loaded model on one neuron that may be sent requests."""

@@ -4,14 +4,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Final
 
-from helexa.cortex.orchestrator.board import Board, holds
+from helexa.cortex.orchestrator.accounts import Accounts
+from helexa.cortex.orchestrator.board import Board
 from helexa.cortex.orchestrator.circuit import CLOSED, CircuitState, restricted_of
 from helexa.cortex.orchestrator.demand import hardware_key
 from helexa.cortex.orchestrator.draining import is_relieved
+from helexa.cortex.orchestrator.holding import holds
 from helexa.cortex.orchestrator.ledger import Ledger
 from helexa.cortex.orchestrator.liveness import NeuronState
 from helexa.cortex.orchestrator.neurons import Neuron
-from helexa.cortex.orchestrator.placement import Placement, place
+from helexa.cortex.orchestrator.placement import Placement, offer
 from helexa.cortex.orchestrator.snapshot import (
     EMPTY,
     DesiredModel,
@@ -22,6 +24,7 @@ from helexa.cortex.orchestrator.snapshot import (
     Outlook,
     Replica,
     frozen,
+    thawed,
 )
 from helexa.cortex.orchestrator.wishes import Wishes
 from helexa.protocol.control import UnloadModel
@@ -39,12 +42,14 @@ def next_snapshot(
     neurons: Mapping[NeuronId, Neuron],
     wishes: Wishes,
     ledger: Ledger,
+    accounts: Accounts,
     now: float,
     *,
     everything: bool,
 ) -> FleetSnapshot:
     """Return the snapshot after the last one, with what the ledger names (or all) made anew."""
-    views = dict(last.neurons)
+    accounts.touch(ledger.accounts)
+    views = thawed(last.neurons)
     for key in sorted(ledger.neurons):
         if key in neurons:
             views[key] = neurons[key].view()
@@ -56,7 +61,7 @@ def next_snapshot(
         wishes.resize(last.models, views, now)
         desired = wishes.desired(last.models)
     outlook = wishes.outlook() if plans or ledger.demand else last.outlook
-    picture = Picture(desired, views, ledger.holders, outlook, now)
+    picture = Picture(desired, views, ledger.holders, outlook, accounts, now)
     models = changed_views(picture, last, ledger, everything=everything)
     if not desired.keys() <= models.keys():  # asked for, and nobody knows it any more
         desired = {key: each for key, each in desired.items() if key in models}
@@ -88,6 +93,7 @@ class Picture:
         neurons: Mapping[NeuronId, NeuronView],
         holders: Mapping[ModelId, Collection[NeuronId]],
         outlook: Outlook,
+        accounts: Accounts,
         now: float,
     ) -> None:
         self.desired = desired
@@ -95,13 +101,15 @@ class Picture:
         self.holders = holders
         self.outlook = outlook
         self.now = now
+        self._accounts = accounts
         self._board: Board | None = None
 
     @property
     def board(self) -> Board:
         """Return the fleet's memory and places."""
         if self._board is None:
-            self._board = Board(self.neurons.values(), self.desired, self.outlook, self.now)
+            self._accounts.update(self.neurons, self.now)
+            self._board = Board(self._accounts, self.desired, self.outlook, self.now)
         return self._board
 
     def where(self, model_id: ModelId) -> Where:
@@ -113,7 +121,7 @@ class Picture:
         """Return where one more replica of a model could go now."""
         model = self.desired.get(config.id)
         model = model or DesiredModel(config, config.digest(), demanded=True)
-        return place(model, self.board, ever=True)
+        return offer(model, self.board)
 
 
 def changed_views(
@@ -123,7 +131,7 @@ def changed_views(
 
     A view that nothing changed for is the last snapshot's own.
     """
-    models: dict[str, ModelView] = dict(last.models)
+    models: dict[str, ModelView] = thawed(last.models)
     stale: set[ModelId] = set(ledger.models)
     if everything:
         stale.update(picture.desired, picture.holders)
