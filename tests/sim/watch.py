@@ -6,13 +6,18 @@ there cannot hide itself. Each rule has a name, by which a run is reported.
 
 from collections import Counter
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from helexa.cortex.gateway.metering import Outcome, Record
 from helexa.cortex.orchestrator import events as ev
 from helexa.cortex.orchestrator.commands import Provision
+from helexa.cortex.orchestrator.liveness import PRESENT, NeuronState
+from helexa.cortex.orchestrator.neurons import Neuron
 from helexa.cortex.orchestrator.policy import REPLACE_AFTER_S
-from helexa.cortex.orchestrator.snapshot import FleetSnapshot
+from helexa.cortex.orchestrator.provisioner import reconcile
+from helexa.cortex.orchestrator.snapshot import FleetSnapshot, NeuronView
+from helexa.cortex.orchestrator.views import Picture, names_of, serving_view
 from helexa.neuron.registry.admission import QUEUE_MAX, Admission
 from helexa.protocol.control import LoadModel, UnloadModel
 from helexa.protocol.ids import ModelId, NeuronId
@@ -30,9 +35,16 @@ if TYPE_CHECKING:
 SUSPECT_S: Final = 11.5
 """Ten seconds of silence, a tick, and a turn."""
 SAMPLED: Final = 16
-"""Of so many snapshots one is compared with one made from scratch."""
+"""Of so many snapshots one is compared with one made from scratch, and of as many plans."""
 TURN_S: Final = 15.0
 """The shortest keep-alive in these worlds; a model that others wait for has 20 s."""
+_SAYING_NOTHING: Final = frozenset({ev.NeuronHeard, ev.DemandSampled, ev.Tick, ev.RequestOutcome})
+"""Events that tell nothing of a neuron's models."""
+_shown: Final = attrgetter(
+    "descriptor", "capabilities", "health", "load", "state", "since_s", "connection", "conflicts",
+    "faults", "cordoned", "draining",
+)  # fmt: skip
+"""What a neuron's record and its view have in common."""
 _HOLDING: Final = frozenset({ModelState.LOADING, ModelState.LOADED, ModelState.UNLOADING})
 _UP: Final = frozenset({ModelState.LOADING, ModelState.LOADED})
 
@@ -75,6 +87,7 @@ class Watch:
         self.at_work: set[str] = set()
         """Requests that are with a neuron."""
         self.snapshots = 0
+        self.plans = 0
         self.steps = 0
 
     def fail(self, rule: str, because: str) -> None:
@@ -87,6 +100,8 @@ class Watch:
         """An event is about to be applied to the fleet."""
         self.steps += 1
         kind = type(event)
+        if kind in _SAYING_NOTHING:
+            return
         if kind is ev.NeuronRegistered:
             neuron = event.register.neuron
             known = self.told.get(neuron.id)
@@ -157,6 +172,11 @@ class Watch:
 
     def decided(self, snapshot: FleetSnapshot, provisions: list[Provision]) -> None:
         """Commands are about to be issued on this snapshot."""
+        self.plans += 1
+        now = self.world.clock.now
+        if self.plans % SAMPLED == 0 and provisions != reconcile(snapshot, now):
+            anew = reconcile(snapshot, now)
+            self.fail("a kept board is a new one", f"{provisions} was planned, and not {anew}")
         loads = [p for p in provisions if isinstance(p.command, LoadModel)]
         self._leaving = {
             (p.neuron_id, p.model_id) for p in provisions if isinstance(p.command, UnloadModel)
@@ -253,18 +273,30 @@ class Watch:
             self._check_whole(snapshot)
 
     def _check_whole(self, part: FleetSnapshot) -> None:
+        """A snapshot made of changes is one made from scratch, by what routing goes by."""
         fleet, now = self.world.cortex.fleet, self.world.clock.now
         if fleet.snapshot(now) is not part:
             return
-        issued, planned = fleet._plan_issued, fleet._planned_s
-        fleet._changed = True
-        whole = fleet.snapshot(now)
-        fleet._last, fleet._plan_issued, fleet._planned_s = part, issued, planned
-        for key, view in whole.models.items():
+        neurons, parts = fleet._neurons, part.neurons
+        if neurons.keys() != parts.keys():
+            self.fail("a snapshot is whole", f"it has the neurons {sorted(parts)}")
+        for key, neuron in neurons.items():
+            if not _pictures(parts[key], neuron):
+                self.fail("a snapshot is whole", f"{parts[key]} does not show {neuron}")
+        holders: dict[ModelId, list[NeuronId]] = {}
+        for neuron_id, neuron in neurons.items():
+            for model_id in neuron.instances:
+                holders.setdefault(model_id, []).append(neuron_id)
+        picture = Picture(part.desired, parts, holders, part.outlook, fleet._accounts, now)
+        whole = {key: serving_view(key, picture) for key in part.desired.keys() | holders.keys()}
+        models = {key: view for key, view in whole.items() if view is not None}
+        if models.keys() != part.models.keys():
+            self.fail("a snapshot is whole", f"{sorted(part.models)} are not {sorted(models)}")
+        for key, view in models.items():
             if view.replicas != part.models[key].replicas or view.states != part.models[key].states:
                 self.fail("a snapshot is whole", f"{key}: {part.models[key]} is not {view}")
-        if whole.neurons != part.neurons or whole.names != part.names:
-            self.fail("a snapshot is whole", "neurons or names differ")
+        if names_of(models) != part.names:
+            self.fail("a snapshot is whole", "names differ")
 
     # ── requests ──────────────────────────────────────────────────────────────────────────────
 
@@ -392,3 +424,19 @@ class Watch:
         """A request asked for a seat."""
         if admission.waiting > QUEUE_MAX:
             self.fail("queues are bounded", f"{admission.waiting} wait on {neuron.id}")
+
+
+def _pictures(view: NeuronView, neuron: Neuron) -> bool:
+    """Tell whether a view shows its neuron as it is, whatever was noted of its changes.
+
+    When it was last heard is no reason for a new view.
+    """
+    models = {key: i.state for key, i in neuron.instances.items() if i.status is not None}
+    return (
+        _shown(view) == _shown(neuron)
+        and view.instances == neuron.instances
+        and view.models == models
+        and view.answers == tuple(neuron.answers)
+        and view.connected == (neuron.state in PRESENT)
+        and view.suspect == (neuron.state is NeuronState.SUSPECT)
+    )

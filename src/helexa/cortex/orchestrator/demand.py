@@ -100,28 +100,31 @@ class ModelDemand:
         rate = self.requests[0]
         if rate == 0.0:
             return concurrency
-        return max(rate * _kept(span_s, HORIZONS_S[0]) * self.service_s, concurrency)
+        return max(rate * math.exp(-span_s / HORIZONS_S[0]) * self.service_s, concurrency)
 
     def per_hour(self, now: float) -> float:
         """Return the requests of an hour, by the longest horizon, as of a later moment."""
         span_s, rate = max(now - self.at_s, 0.0), self.requests[-1]
-        return rate and rate * _kept(span_s, HORIZONS_S[-1]) * 3600.0
+        return rate and rate * math.exp(-span_s / HORIZONS_S[-1]) * 3600.0
 
     def at(self, now: float) -> "ModelDemand":
         """Return it as of a later moment at which nothing new was asked."""
         span_s = max(now - self.at_s, 0.0)
         if span_s == 0.0:
             return self
-        kept = tuple(_kept(span_s, horizon_s) for horizon_s in HORIZONS_S)
-        return replace(
-            self,
+        kept = [math.exp(-span_s / horizon_s) for horizon_s in HORIZONS_S]
+        under_way = self.in_flight + self.waiting
+        return ModelDemand(
             at_s=now,
             requests=_faded(self.requests, kept),
             prompt_tokens=_faded(self.prompt_tokens, kept),
             completion_tokens=_faded(self.completion_tokens, kept),
-            concurrency=_mean(
-                self.concurrency, self.in_flight + self.waiting, span_s, CONCURRENCY_HORIZON_S
-            ),
+            service_s=self.service_s,
+            concurrency=_mean(self.concurrency, under_way, span_s, CONCURRENCY_HORIZON_S),
+            in_flight=self.in_flight,
+            waiting=self.waiting,
+            last_asked_s=self.last_asked_s,
+            waiting_since_s=self.waiting_since_s,
         )
 
     def with_sample(self, sample: DemandSample, now: float) -> "ModelDemand":
@@ -150,12 +153,8 @@ class ModelDemand:
         )
 
 
-def _kept(span_s: float, horizon_s: float) -> float:
-    return math.exp(-span_s / horizon_s)
-
-
 def _mean(before: float, value: float, span_s: float, horizon_s: float) -> float:
-    kept = _kept(span_s, horizon_s)
+    kept = math.exp(-span_s / horizon_s)
     return before * kept + value * (1.0 - kept)
 
 
@@ -167,7 +166,7 @@ def _counted(rates: Rates, count: int, span_s: float) -> Rates:
     return one, ten, hour
 
 
-def _faded(rates: Rates, kept: tuple[float, ...]) -> Rates:
+def _faded(rates: Rates, kept: list[float]) -> Rates:
     if rates == NO_RATES:
         return NO_RATES
     (one, ten, hour), (kept_one, kept_ten, kept_hour) = rates, kept
@@ -248,7 +247,8 @@ class DemandState:
         named = set()
         for sample in samples:
             named.add(sample.model_id)
-            self.of(sample.model_id, now)
+            if sample.model_id not in self.models:
+                self.of(sample.model_id, now)
             if sample.model_id in self.models:
                 known = self.models[sample.model_id]
                 self.models[sample.model_id] = known.with_sample(sample, now)

@@ -116,19 +116,38 @@ def reported(instance: Instance, status: ModelStatus, now: float, policy: FleetP
         if left or status.state in _GONE:
             instance = replace(instance, makes_room_for=None)
     if status.config is not None:
-        instance = replace(instance, known_digest=status.config.digest())
+        instance = _with(instance, known_digest=status.config.digest())
     if before is not None and before.config_digest == status.config_digest:
         status = _filled(status, before)
+        if status == before and _is_settled(instance):
+            return instance
     if status.config is None and not instance.known_digest:
-        instance = replace(instance, known_digest=status.config_digest)
-    instance = replace(instance, status=status)
+        instance = _with(instance, known_digest=status.config_digest)
+    instance = _with(instance, status=status)
     if status.state is ModelState.FAILED:
         return _failed(instance, before, now, policy)
     if status.state in _UP:
-        instance = replace(instance, recovering=False, refusals=0, because="", not_before_s=0.0)
+        instance = _with(instance, recovering=False, refusals=0, because="", not_before_s=0.0)
         if before is None or before.state is not status.state:
             instance = replace(instance, circuit=circuit.CLOSED)
-    return replace(instance, pending=_still_pending(instance.pending, status))
+    return _with(instance, pending=_still_pending(instance.pending, status))
+
+
+def _is_settled(instance: Instance) -> bool:
+    """Tell whether a report that says what the last one said cannot change anything."""
+    return (
+        instance.state in _UP
+        and instance.pending is None
+        and instance.not_before_s == 0.0
+        and not (instance.recovering or instance.refusals or instance.because)
+    )
+
+
+def _with(instance: Instance, **changes: object) -> Instance:
+    """Return an instance with some changes; itself where they change nothing, as is usual."""
+    if all(getattr(instance, name) == value for name, value in changes.items()):
+        return instance
+    return replace(instance, **changes)  # type: ignore[arg-type]
 
 
 def requests_ended(instance: Instance, *, ok: bool, count: int, now: float) -> Instance:

@@ -11,12 +11,16 @@ next snapshot. Three weights of change:
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import fields
+from operator import attrgetter
+from typing import Final
 
 import msgspec
 
 from helexa.cortex.orchestrator.snapshot import Instance
 from helexa.protocol.ids import ModelId, NeuronId
+
+_rest: Final = attrgetter(*(field.name for field in fields(Instance) if field.name != "status"))
 
 
 class Ledger:
@@ -41,8 +45,8 @@ class Ledger:
 
     def clear(self) -> None:
         """Begin a new page: a snapshot was made. Who holds what stays known."""
-        self.neurons, self.models, self.loads = set(), set(), set()
-        self.accounts = set()
+        for noted in (self.neurons, self.accounts, self.models, self.loads):
+            noted.clear()
         self.plan = self.demand = False
 
     def wish(self, *, plan: bool) -> None:
@@ -96,4 +100,4 @@ def only_numbers_differ(before: Instance, after: Instance) -> bool:
         waiting_requests=old.waiting_requests,
         retry_after_s=old.retry_after_s,
     )
-    return same_status and before == replace(after, status=old)
+    return same_status and _rest(before) == _rest(after)

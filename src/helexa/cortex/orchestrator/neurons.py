@@ -1,8 +1,8 @@
 """One neuron's record inside the fleet's state. Pure; only `fleet` changes it."""
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Final
 
 from helexa.cortex.orchestrator.circuit import CLOSED
@@ -11,9 +11,10 @@ from helexa.cortex.orchestrator.instances import disconnected
 from helexa.cortex.orchestrator.ledger import Ledger
 from helexa.cortex.orchestrator.liveness import PRESENT, Holder, NeuronState
 from helexa.cortex.orchestrator.policy import REPLACE_AFTER_S
-from helexa.cortex.orchestrator.snapshot import Instance, NeuronView
+from helexa.cortex.orchestrator.snapshot import Instance, NeuronView, frozen
 from helexa.protocol.control import ProvisioningResponse, Register
 from helexa.protocol.ids import ModelId
+from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.neuron import Capabilities, NeuronDescriptor, NeuronHealth, NeuronLoad
 
 ANSWERS_MAX: Final = 16
@@ -48,6 +49,7 @@ class Neuron:
     waiting: set[ModelId] = field(default_factory=set)
     """Models of which time alone will change something: a command, a wait, a rest."""
     _view: NeuronView | None = None
+    _shown: tuple[Mapping[ModelId, ModelState], Mapping[ModelId, Instance]] | None = None
 
     @classmethod
     def registered(
@@ -158,7 +160,7 @@ class Neuron:
             self.waiting.add(model_id)
         else:
             self.waiting.discard(model_id)
-        self._view = None
+        self._view = self._shown = None
 
     def change(self, model_id: ModelId, instance: Instance) -> None:
         """Set one model's instance, where it is another than before."""
@@ -171,7 +173,7 @@ class Neuron:
         if self.instances.pop(model_id, None) is not None:
             self.waiting.discard(model_id)
             self.ledger.drop(self.descriptor.id, model_id)
-            self._view = None
+            self._view = self._shown = None
 
     def drop_all(self) -> None:
         """Forget every model: this record is about to go."""
@@ -192,8 +194,10 @@ class Neuron:
     def view(self) -> NeuronView:
         """Return the frozen picture of this neuron."""
         if self._view is None:
-            instances = dict(self.instances)
-            models = {k: i.state for k, i in instances.items() if i.status is not None}
+            if self._shown is None:
+                instances = dict(self.instances)
+                models = {k: i.state for k, i in instances.items() if i.status is not None}
+                self._shown = frozen(models), frozen(instances)
             self._view = NeuronView(
                 descriptor=self.descriptor,
                 capabilities=self.capabilities,
@@ -202,11 +206,11 @@ class Neuron:
                 connected=self.state in PRESENT,
                 suspect=self.state is NeuronState.SUSPECT,
                 last_heard_s=self.heard_s,
-                models=MappingProxyType(models),
+                models=self._shown[0],
                 state=self.state,
                 since_s=self.since_s,
                 connection=self.connection,
-                instances=MappingProxyType(instances),
+                instances=self._shown[1],
                 answers=tuple(self.answers),
                 conflicts=self.conflicts,
                 faults=self.faults,

@@ -82,6 +82,8 @@ def remembered_model(
 
 
 def _rounded(rates: Rates) -> Rates:
+    if rates == NO_RATES:
+        return NO_RATES
     one, ten, hour = (float(f"{rate:.4g}") for rate in rates)
     return one, ten, hour
 

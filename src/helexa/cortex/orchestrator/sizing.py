@@ -66,17 +66,24 @@ def resize(
     if count == 0:
         if load.wanted and ceiling > 0:
             return Scale(1, because="it was asked for")
-        return Scale(0, because=scale.because)
+        return _steady(scale)
     if _may_leave(load, rules, count):
         return Scale(0, because=f"idle for {load.idle_s:.0f} s")
     per_replica = load.seats * policy.target_utilisation
     if per_replica <= 0:
-        return Scale(count, because=scale.because)
+        return _steady(scale)
     if load.expected > count * per_replica and count < ceiling and load.loaded >= count:
         return _pressed(scale, load, per_replica, ceiling, policy, now)
     if count > max(floor, 1) and load.expected <= (count - 1) * per_replica * MARGIN:
         return _slack(scale, load, policy, now)
-    return Scale(count, because=scale.because)
+    return _steady(scale)
+
+
+def _steady(scale: Scale) -> Scale:
+    """Return a scale that neither more nor fewer would be right for; itself where it was that."""
+    if scale.pressed_since_s is None and scale.slack_since_s is None:
+        return scale
+    return Scale(scale.replicas, because=scale.because)
 
 
 def _may_leave(load: Load, rules: ModelRules, count: int) -> bool:

@@ -56,27 +56,28 @@ def next_snapshot(
         else:
             views.pop(key, None)
     plans = everything or ledger.plan
-    desired = last.desired
+    desired, models, names = last.desired, last.models, last.names
     if plans:
         wishes.resize(last.models, views, now)
         desired = wishes.desired(last.models)
     outlook = wishes.outlook() if plans or ledger.demand else last.outlook
-    picture = Picture(desired, views, ledger.holders, outlook, accounts, now)
-    models = changed_views(picture, last, ledger, everything=everything)
+    if plans or ledger.models or ledger.loads:
+        picture = Picture(desired, views, ledger.holders, outlook, accounts, now)
+        models = changed_views(picture, last, ledger, everything=everything)
+        names = names_of(models, last)
     if not desired.keys() <= models.keys():  # asked for, and nobody knows it any more
         desired = {key: each for key, each in desired.items() if key in models}
     ledger.clear()
-    return replace(
-        last,
+    return FleetSnapshot(
         version=last.version + 1,
         plan=last.plan + plans,
         taken_s=now,
-        models=frozen(models),
-        names=names_of(models, last),
+        models=frozen(models) if isinstance(models, dict) else models,
+        names=names,
         neurons=frozen(views),
+        default_models=last.default_models,
         desired=frozen(desired) if isinstance(desired, dict) else desired,
         outlook=outlook,
-        memo={},
     )
 
 
@@ -126,12 +127,12 @@ class Picture:
 
 def changed_views(
     picture: Picture, last: FleetSnapshot, ledger: Ledger, *, everything: bool
-) -> dict[str, ModelView]:
+) -> Mapping[str, ModelView]:
     """Return every model that is wanted, or known to a neuron with its config, by id.
 
-    A view that nothing changed for is the last snapshot's own.
+    A view that nothing changed for is the last snapshot's own, and so is the whole where nothing
+    changed for any.
     """
-    models: dict[str, ModelView] = thawed(last.models)
     stale: set[ModelId] = set(ledger.models)
     if everything:
         stale.update(picture.desired, picture.holders)
@@ -141,6 +142,9 @@ def changed_views(
         if picture.desired != last.desired:
             both = picture.desired.keys() | last.desired.keys()
             stale.update(k for k in both if picture.desired.get(k) != last.desired.get(k))
+    if not stale and not ledger.loads:
+        return last.models
+    models: dict[str, ModelView] = thawed(last.models)
     for model_id in sorted(stale):
         view = _model_view(model_id, picture)
         if view is not None:
@@ -158,8 +162,12 @@ def names_of(models: Mapping[str, ModelView], last: FleetSnapshot = EMPTY) -> Ma
 
     They are those of the last snapshot where its models have the same configs.
     """
-    if models.keys() == last.models.keys() and all(
-        view.config is last.models[key].config for key, view in models.items()
+    before = last.models
+    if models is before or (
+        models.keys() == before.keys()
+        and all(
+            view is before[key] or view.config is before[key].config for key, view in models.items()
+        )
     ):
         return last.names
     names: dict[str, ModelId] = {}
@@ -189,6 +197,14 @@ def _with_load(view: ModelView, neuron: NeuronView) -> ModelView:
 
 def _model_view(model_id: ModelId, picture: Picture) -> ModelView | None:
     """Return one model across the fleet; None where nobody wants it or knows its config."""
+    view = serving_view(model_id, picture)
+    if view is None or view.replicas:
+        return view
+    return _without_replicas(view, picture.where(model_id), picture)
+
+
+def serving_view(model_id: ModelId, picture: Picture) -> ModelView | None:
+    """Return a model's view without what it says of a model that cannot be served now."""
     wanted, instances = picture.desired.get(model_id), picture.where(model_id)
     where = [(neuron, instance) for neuron, instance in instances if instance.status is not None]
     told = (i.status.config for _, i in where if i.status is not None)
@@ -201,7 +217,7 @@ def _model_view(model_id: ModelId, picture: Picture) -> ModelView | None:
     replicas = _replicas(where, relieved=relieved)
     if all(replica.cordoned for replica in replicas):
         replicas = ()  # what serves it is on its way out: to callers it is not loaded
-    view = ModelView(
+    return ModelView(
         config=config,
         replicas=replicas,
         states=frozen({n.descriptor.id: i.state for n, i in where if n.connected}),
@@ -216,7 +232,6 @@ def _model_view(model_id: ModelId, picture: Picture) -> ModelView | None:
         wanted=wanted.replicas if wanted is not None else 0,
         pinned=wanted is not None and wanted.rules.pinned,
     )
-    return view if replicas else _without_replicas(view, instances, picture)
 
 
 def _without_replicas(view: ModelView, instances: Where, picture: Picture) -> ModelView:

@@ -63,6 +63,8 @@ class Wishes:
         self._set_aside: set[ModelId] = set()
         self._pinned: set[ModelId] = set()
         self._observed_s = 0.0
+        self._resized: tuple[float, Mapping[str, ModelView]] | None = None
+        """When, and on what, the scales were last worked out; None: something happened since."""
         self._seats: dict[ModelId, tuple[tuple[object, ...], tuple[int, bool]]] = {}
         """What each configured model's replicas bear, and what that was worked out from."""
         self.configured: dict[ModelId, DesiredModel] = {}
@@ -72,6 +74,7 @@ class Wishes:
 
     def take(self, event: Wish, now: float, known: Mapping[str, ModelView]) -> bool:
         """Take an event; True if a new snapshot is due. `known` are all models of the last one."""
+        self._resized = None
         match event:
             case DesiredChanged():
                 self._configure(event)
@@ -135,10 +138,12 @@ class Wishes:
         status = after.status
         if status is None or status.state is not ModelState.LOADED:
             return
-        self._demanded.pop(status.model_id, None)
+        if self._demanded.pop(status.model_id, None) is not None:
+            self._resized = None
         if before.state is ModelState.LOADING and status.config is not None:
             key = (status.model_id, status.config.engine, hardware_key(hardware))
             self.demand.loaded(key, now - before.since_s)
+            self._resized = None
 
     # ── what time does ────────────────────────────────────────────────────────────────────────
 
@@ -165,7 +170,15 @@ class Wishes:
     def resize(
         self, models: Mapping[str, ModelView], neurons: Mapping[NeuronId, NeuronView], now: float
     ) -> None:
-        """Work out how many replicas of each configured model there should be."""
+        """Work out how many replicas of each configured model there should be.
+
+        A second time at the same moment, with nothing new, it would be the same.
+        """
+        if self._resized is not None:
+            then_s, seen = self._resized
+            if then_s == now and seen is models:
+                return
+        self._resized = now, models
         scales: dict[ModelId, Scale] = {}
         learned = self._learned()
         for model_id, desired in self.configured.items():
