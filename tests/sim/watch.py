@@ -16,7 +16,7 @@ from helexa.cortex.orchestrator.liveness import PRESENT, NeuronState
 from helexa.cortex.orchestrator.neurons import Neuron
 from helexa.cortex.orchestrator.policy import REPLACE_AFTER_S
 from helexa.cortex.orchestrator.provisioner import reconcile
-from helexa.cortex.orchestrator.snapshot import FleetSnapshot, NeuronView
+from helexa.cortex.orchestrator.snapshot import FleetSnapshot, ModelView, NeuronView
 from helexa.cortex.orchestrator.views import Picture, names_of, serving_view
 from helexa.neuron.registry.admission import QUEUE_MAX, Admission
 from helexa.protocol.control import LoadModel, UnloadModel
@@ -88,6 +88,8 @@ class Watch:
         """Requests that are with a neuron."""
         self.snapshots = 0
         self.plans = 0
+        self._scratched: dict[ModelId, tuple[object, ModelView | None]] = {}
+        """What each model's view was last made of, from scratch, and that view."""
         self.steps = 0
 
     def fail(self, rule: str, because: str) -> None:
@@ -288,7 +290,7 @@ class Watch:
             for model_id in neuron.instances:
                 holders.setdefault(model_id, []).append(neuron_id)
         picture = Picture(part.desired, parts, holders, part.outlook, fleet._accounts, now)
-        whole = {key: serving_view(key, picture) for key in part.desired.keys() | holders.keys()}
+        whole = {key: self._scratch(key, picture) for key in part.desired.keys() | holders.keys()}
         models = {key: view for key, view in whole.items() if view is not None}
         if models.keys() != part.models.keys():
             self.fail("a snapshot is whole", f"{sorted(part.models)} are not {sorted(models)}")
@@ -297,6 +299,18 @@ class Watch:
                 self.fail("a snapshot is whole", f"{key}: {part.models[key]} is not {view}")
         if names_of(models) != part.names:
             self.fail("a snapshot is whole", "names differ")
+
+    def _scratch(self, model_id: ModelId, picture: Picture) -> ModelView | None:
+        """Return a model's view made from scratch, or what was made of the same parts before."""
+        where = [
+            (view.descriptor, view.state, view.draining, instance)
+            for view, instance in picture.where(model_id)
+        ]
+        made_of = picture.desired.get(model_id), where
+        known = self._scratched.get(model_id)
+        if known is None or known[0] != made_of:
+            known = self._scratched[model_id] = made_of, serving_view(model_id, picture)
+        return known[1]
 
     # ── requests ──────────────────────────────────────────────────────────────────────────────
 
