@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from helexa.cortex.control_plane.loop import QUEUE_MAX, ControlLoop
+from helexa.cortex.control_plane.loop import BEAT_WAIT_S, QUEUE_MAX, REST_MAX_S, ControlLoop
 from helexa.cortex.orchestrator.circuit import CircuitState
 from helexa.cortex.orchestrator.commands import Command, Provision
 from helexa.cortex.orchestrator.events import (
@@ -233,3 +233,36 @@ async def test_closing_works_off_the_queue() -> None:
     with pytest.raises(asyncio.TimeoutError):
         await asyncio.wait_for(asyncio.Event().wait(), 0.01)
     assert len(bench.published) == 1
+
+
+async def test_the_loop_rests_for_as_long_as_a_turn_took_and_no_longer_than_its_limit() -> None:
+    """So a thousand neurons that come at once are taken many at a time, and one is taken at once."""
+    bench = Bench()
+    takes_s = [0.0, 0.03, 30.0]
+
+    def published(_snapshot: FleetSnapshot) -> None:
+        bench.now += takes_s.pop(0)
+
+    bench.loop.subscribe(published)
+    await bench.happen(DesiredChanged(models=(model(),)))
+    bench.loop.report(joined(1, register("n1")))
+    assert bench.loop._turn_due_s == bench.now, "the last turn cost nothing"
+    await turns()
+    bench.loop.report(joined(2, register("n2")))
+    assert bench.loop._turn_due_s == pytest.approx(bench.now + 0.03)
+    bench.loop.report(joined(3, register("n3")))
+    await until(lambda: not takes_s)
+    assert set(bench.loop.snapshot().neurons) == {"n1", "n2", "n3"}, "both were taken in one turn"
+    bench.loop.report(joined(4, register("n4")))
+    assert bench.loop._turn_due_s == pytest.approx(bench.now + REST_MAX_S)
+    bench.loop.close()
+
+
+async def test_an_event_does_not_wait_for_the_company_of_heartbeats() -> None:
+    bench = Bench()
+    await bench.happen(joined(1, register("n1")))
+    bench.loop.report(beat())
+    assert bench.loop._turn_due_s == bench.now + BEAT_WAIT_S
+    bench.loop.report(DesiredChanged(models=(model(),)))
+    assert bench.loop._turn_due_s == bench.now
+    bench.loop.close()

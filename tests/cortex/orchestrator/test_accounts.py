@@ -36,6 +36,7 @@ def told(found: Accounts) -> dict[str, Any]:
         "holders": found.holders,
         "promised": found.promised,
         "owned": found.owned,
+        "serving": found.serving,
         "digests": found.digests,
         "draining": found.draining,
         "needs": found.needs,

@@ -15,11 +15,13 @@ from typing import Final
 
 from helexa.cortex.orchestrator.holding import (
     NEVER_S,
+    UP,
     holds,
     holds_until_s,
     measured,
     need_on,
     occupies,
+    rests,
 )
 from helexa.cortex.orchestrator.liveness import NeuronState
 from helexa.cortex.orchestrator.snapshot import Instance, NeuronView
@@ -68,8 +70,10 @@ class Accounts:
         """Neurons that make room for a model."""
         self.owned: Index = {}
         """Neurons on which this cortex has put a model."""
+        self.serving: Index = {}
+        """Neurons that are connected, stay, and have a model loaded with nothing under way."""
         self.digests: dict[ModelId, dict[str, set[NeuronId]]] = {}
-        """Neurons that have a model with a config."""
+        """Neurons that have a model up with a config."""
         self.draining: set[NeuronId] = set()
         self.needs: dict[ModelId, int] = {}
         """Each model's largest known need in bytes; a model nobody measured is absent."""
@@ -177,9 +181,12 @@ class Accounts:
                 indexes.append(self._rests_on)
         if holds(view, model_id, now):
             indexes.append(self.holders)
-            digests = self.digests.setdefault(model_id, {})
-            digests.setdefault(instance.known_digest, set()).add(neuron_id)
-            account.digests.append((model_id, instance.known_digest))
+            if view.state is NeuronState.CONNECTED and not view.draining and rests(instance):
+                indexes.append(self.serving)
+            if instance.state in UP:
+                digests = self.digests.setdefault(model_id, {})
+                digests.setdefault(instance.known_digest, set()).add(neuron_id)
+                account.digests.append((model_id, instance.known_digest))
         if instance.owned:
             indexes.append(self.owned)
         return indexes
@@ -285,7 +292,8 @@ class Accounts:
         """Hold a model no more; its memory stays booked. Returns its bytes."""
         neuron_id = view.descriptor.id
         self._touched.add(neuron_id)
-        _discard(self.holders, model_id, neuron_id)
+        for index in (self.holders, self.serving):
+            _discard(index, model_id, neuron_id)
         return self.need(view, model_id)
 
     def _book_bytes(self, neuron_id: NeuronId, total: int) -> None:

@@ -11,7 +11,7 @@ from helexa.protocol.ids import ModelId
 from helexa.protocol.lifecycle import ModelState
 
 _HOLDING: Final = frozenset({ModelState.LOADING, ModelState.LOADED, ModelState.UNLOADING})
-_UP: Final = frozenset({ModelState.LOADED, ModelState.LOADING})
+UP: Final = frozenset({ModelState.LOADED, ModelState.LOADING})
 _AWAY: Final = frozenset({NeuronState.GONE, NeuronState.UNCONFIRMED})
 NEVER_S: Final = float("inf")
 _HAIR_S: Final = 1e-6
@@ -33,6 +33,11 @@ def booked_bytes(neuron: NeuronView, models: Mapping[ModelId, int]) -> int:
 def occupies(instance: Instance) -> bool:
     """Tell whether a model takes memory on its neuron, or is about to."""
     return instance.state in _HOLDING or instance.recovering or _is_coming(instance)
+
+
+def rests(instance: Instance) -> bool:
+    """Tell whether a model is loaded, and nothing is under way that would change that."""
+    return instance.state is ModelState.LOADED and instance.pending is None
 
 
 def measured(instance: Instance) -> int:
@@ -78,10 +83,10 @@ def holds(neuron: NeuronView, model_id: ModelId, now: float) -> bool:
     if neuron.state in _AWAY:
         if now - neuron.since_s >= REPLACE_AFTER_S:
             return False
-        return instance.state in _UP
+        return instance.state in UP
     if instance.pending is not None:
         return not is_leaving(instance)
-    if instance.state in _UP:
+    if instance.state in UP:
         return True
     return instance.recovering and instance.not_before_s > now
 

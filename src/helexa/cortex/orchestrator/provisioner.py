@@ -132,17 +132,11 @@ def _make_room(
 def _fewer(desired: DesiredModel, board: Board) -> Iterator[Provision]:
     """Unload replicas too many. Only those count as too many that have others beside them."""
     model_id = desired.config.id
-    if desired.demanded or board.staying(model_id) <= desired.replicas:
+    keys = board.accounts.serving.get(model_id, ())
+    surplus = len(keys) - desired.replicas
+    if surplus <= 0 or desired.demanded:
         return
-    serving = [
-        neuron
-        for neuron in (board.neuron(key) for key in sorted(board.holders.get(model_id, ())))
-        if neuron.state is NeuronState.CONNECTED and not neuron.draining
-        if _rests(neuron.instances.get(model_id, _ABSENT))
-    ]
-    surplus = len(serving) - desired.replicas
-    if surplus <= 0:
-        return
+    serving = [board.neuron(key) for key in sorted(keys)]
     settled_s = max(max(n.since_s, n.instances[model_id].since_s) for n in serving)
     if desired.replicas > 0 and board.now - settled_s < SURPLUS_S:
         return
@@ -151,10 +145,6 @@ def _fewer(desired: DesiredModel, board: Board) -> Iterator[Provision]:
     for neuron in serving[:surplus]:
         board.leave(neuron, model_id)
         yield Provision(neuron.descriptor.id, model_id, UnloadModel(model_id=model_id), because)
-
-
-def _rests(instance: Instance) -> bool:
-    return instance.state is ModelState.LOADED and instance.pending is None
 
 
 def _use_of(neuron: NeuronView, model_id: ModelId) -> tuple[bool, int, float, str]:
