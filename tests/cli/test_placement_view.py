@@ -23,7 +23,7 @@ def test_the_funnel_reads_from_top_to_bottom() -> None:
         "why so many: as it was found",
         (
             "rules: priority normal, weight 1, min_replicas 2, max_replicas none,"
-            " keep_alive_s none, pinned no"
+            " keep_alive_s none, pinned no, forecast yes"
         ),
         "placement: labels gpu=l4",
         (

@@ -63,6 +63,8 @@ class SimWorld:
         self.shape = shape or Shape(dice.randrange(1, 7), dice.randrange(1, 6), 0.15)
         self.models = tuple(_model(dice, number) for number in range(self.shape.models))
         self.chat_models = {m.id for m in self.models if m.options.get("kind") != "embed"}
+        self.date_s = 0.0
+        """The clock on the wall, less the world's own time: it jumps at will."""
         self.unwanted: set[ModelId] = set()
         self.lost: set[str] = set()
         self.watch = Watch(self)
@@ -86,6 +88,10 @@ class SimWorld:
             clock_zero_s=dice.random() * 1e6,
             clock_rate=dice.uniform(0.98, 1.02),
         )
+
+    def local_s(self) -> float:
+        """Return what the clock on the wall says: seconds since 1970-01-01 00:00, a Thursday."""
+        return self.date_s + self.clock.now
 
     def dial(self, neuron: SimNeuron) -> Link | None:
         """A neuron tries to connect; None where it does not get through."""

@@ -91,6 +91,13 @@ class ModelDemand:
         """Return the concurrency to plan for: Little's law, or what is there if that is more."""
         return max(self.requests[0] * self.service_s, self.concurrency)
 
+    def level(self) -> int:
+        """Return the requests at a time over ten minutes, for the forecast; 1 at the least.
+
+        A burst of some seconds is no reason for more replicas tomorrow.
+        """
+        return max(math.ceil(self.requests[1] * self.service_s), 1)
+
     def at(self, now: float) -> "ModelDemand":
         """Return it as of a later moment at which nothing new was asked."""
         span_s = max(now - self.at_s, 0.0)
