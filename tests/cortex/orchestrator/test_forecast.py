@@ -1,6 +1,6 @@
 """Hours at which a model is regularly wanted: days as scripts, and properties of the profile."""
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +25,7 @@ from helexa.cortex.orchestrator.forecast import (
 from helexa.protocol.ids import ModelId
 
 M = ModelId("m")
-MONDAY_S = datetime(2024, 1, 1, tzinfo=timezone.utc).timestamp()
+MONDAY_S = datetime(2024, 1, 1, tzinfo=UTC).timestamp()
 DAY_S = 86400.0
 STEP_S = 20.0
 
@@ -209,7 +209,7 @@ HOUR_NUMBERS = st.integers(0, 4_000_000)
 
 @given(hour=HOUR_NUMBERS)
 def test_an_hours_place_is_that_of_the_calendar(hour: int) -> None:
-    when = datetime.fromtimestamp(hour % 400_000 * HOUR_S, tz=timezone.utc)
+    when = datetime.fromtimestamp(hour % 400_000 * HOUR_S, tz=UTC)
     assert place_of(hour % 400_000) == when.hour + (24 if when.weekday() >= 5 else 0)
     assert 0 <= place_of(hour) < HOURS
 

@@ -12,6 +12,7 @@ from helexa.cortex.orchestrator.remembered import (
     restored_demand,
     restored_forecast,
 )
+from helexa.cortex.orchestrator.sizing import Scale
 from helexa.protocol.ids import ModelId
 
 M = ModelId("m")
@@ -27,8 +28,8 @@ def test_what_was_learned_comes_back_and_has_faded_by_the_time_away() -> None:
     state.worked(("echo", "cpu"), 2, 50.0)
     loads, throughputs = learned_of(state)
     kept = remembered_model(
-        M, state.models[M], 100.0, replicas=2, ahead=False, pinned=True, set_aside=False,
-        forecast=Forecaster(),
+        M, state.models[M], 100.0, scale=Scale(2), forecast=Forecaster(), pinned=True,
+        set_aside=False,
     )  # fmt: skip
     memory = DemandMemory(models=(kept,), loads=loads, throughputs=throughputs)
     memory = msgspec.json.decode(msgspec.json.encode(memory), type=DemandMemory)
@@ -47,7 +48,13 @@ def test_hours_come_back_with_the_one_that_was_under_way() -> None:
     made = Forecaster()
     made.restore({M: with_day(NEVER, 9, 3)}, {M: 2}, 475_000, 1200.0)
     kept = remembered_model(
-        M, ModelDemand(), 0.0, replicas=1, ahead=True, pinned=False, set_aside=False, forecast=made
+        M,
+        ModelDemand(),
+        0.0,
+        scale=Scale(1, ahead_since_s=5.0),
+        forecast=made,
+        pinned=False,
+        set_aside=False,
     )
     memory = DemandMemory(models=(kept,), hour=made.hour, lived_s=made.lived_s)
     memory = msgspec.json.decode(msgspec.json.encode(memory), type=DemandMemory)
@@ -81,6 +88,6 @@ def test_what_is_kept_of_a_model_is_small() -> None:
     made = Forecaster()
     made.restore({M: profile}, {}, 1, 0.0)
     kept = remembered_model(
-        M, ModelDemand(), 0.0, replicas=1, ahead=False, pinned=False, set_aside=False, forecast=made
+        M, ModelDemand(), 0.0, scale=Scale(1), forecast=made, pinned=False, set_aside=False
     )
     assert len(msgspec.json.encode(kept)) < 4096

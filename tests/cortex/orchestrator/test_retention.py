@@ -64,7 +64,9 @@ LONG_IDLE = replace(IDLE, idle_s=FORECAST_IDLE_S)
 def test_what_is_only_forecast_takes_the_place_of_what_has_been_idle_for_long() -> None:
     assert why(LONG_IDLE, FORECAST) == ""
     assert "in use less than 10 min ago" in why(IDLE, FORECAST)
-    assert "in use" in why(replace(LONG_IDLE, busy=True), FORECAST, 1e6), "and never of what is used"
+    assert "in use" in why(replace(LONG_IDLE, busy=True), FORECAST, 1e6), (
+        "and never of what is used"
+    )
 
 
 def test_what_is_only_forecast_displaces_nothing_that_somebody_wants() -> None:
@@ -77,7 +79,7 @@ def test_what_is_only_forecast_displaces_nothing_that_somebody_wants() -> None:
     assert "higher priority" in why(replace(LONG_IDLE, rules=high, ahead=True), FORECAST)
 
 
-def test_what_is_there_by_forecast_alone_leaves_at_once_and_first_for_whoever_is_waited_for() -> None:
+def test_what_is_there_by_forecast_alone_leaves_first_and_at_once_for_who_is_waited_for() -> None:
     high = ModelRules(min_replicas=0, priority=Priority.HIGH)
     ahead = replace(IDLE, rules=high, idle_s=0.0, warm=True, ahead=True)
     assert why(ahead) == ""

@@ -125,7 +125,9 @@ def sound_profile(told: Collection[Collection[int]]) -> Profile:
     """Return a profile as it was kept, within its bounds; one that is none is empty."""
     if len(told) != HOURS:
         return NEVER
-    return tuple(tuple(min(max(each, 0), LEVEL_MAX) for each in levels)[-DAYS_MAX:] for levels in told)
+    return tuple(
+        tuple(min(max(each, 0), LEVEL_MAX) for each in levels)[-DAYS_MAX:] for levels in told
+    )
 
 
 class Forecaster:

@@ -19,6 +19,7 @@ from helexa.cortex.orchestrator.forecast import (
     Levels,
     sound_profile,
 )
+from helexa.cortex.orchestrator.sizing import Scale
 from helexa.protocol.ids import ModelId
 
 
@@ -78,11 +79,10 @@ def remembered_model(
     demand: ModelDemand,
     now: float,
     *,
-    replicas: int,
-    ahead: bool,
+    scale: Scale,
+    forecast: Forecaster,
     pinned: bool,
     set_aside: bool,
-    forecast: Forecaster,
 ) -> RememberedModel:
     """Return what is kept of one model as of `now`; numbers are rounded, files stay small."""
     later = demand.at(now)
@@ -93,8 +93,8 @@ def remembered_model(
         completion_tokens=_rounded(later.completion_tokens),
         service_s=round(later.service_s, 3),
         idle_s=round(later.idle_s(now), 1),
-        replicas=replicas,
-        ahead=ahead,
+        replicas=scale.replicas,
+        ahead=scale.ahead_since_s is not None,
         pinned=pinned,
         set_aside=set_aside,
         profile=forecast.profiles.get(model_id, ()),

@@ -366,11 +366,10 @@ class Wishes:
                     key,
                     self.demand.of(key, now),
                     now,
-                    replicas=self._scales.get(key, _NONE).replicas,
-                    ahead=self._scales.get(key, _NONE).ahead_since_s is not None,
+                    scale=self._scales.get(key, _NONE),
+                    forecast=self.forecast,
                     pinned=key in self._pinned,
                     set_aside=key in self._set_aside,
-                    forecast=self.forecast,
                 )
                 for key in keys
             ),
