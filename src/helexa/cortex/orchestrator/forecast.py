@@ -159,7 +159,7 @@ class Forecaster:
         """Go on from what was kept; the hour that had begun then ends with the next `turn`, or
         goes on."""
         self.profiles, self.asked = dict(profiles), dict(asked)
-        self.hour, self.lived_s = hour, lived_s
+        self.hour, self.lived_s = hour, min(max(lived_s, 0.0), float(HOUR_S))
 
     def turn(self, local_s: float, now: float) -> None:
         """Take the time on the wall (seconds since 1970-01-01 00:00 there) at monotonic `now`."""
@@ -204,6 +204,10 @@ class Forecaster:
     def note(self, model_id: ModelId, level: int) -> None:
         """Note that a model is asked for now, so many requests at a time."""
         self.asked[model_id] = max(level, 1, self.asked.get(model_id, 0))
+
+    def watches(self, model_id: ModelId) -> bool:
+        """Tell whether anything is expected of a model in this hour or the next."""
+        return model_id in self._expected
 
     def expected(self, model_id: ModelId, lead_s: float, now: float) -> Expectation | None:
         """Return what is expected of a model now or within `lead_s`, whichever is more."""

@@ -24,7 +24,7 @@ from helexa.cortex.orchestrator.events import (
     ModelUnwanted,
     ModelWanted,
 )
-from helexa.cortex.orchestrator.forecast import Expectation, Forecaster, lead_s
+from helexa.cortex.orchestrator.forecast import Forecaster, lead_s
 from helexa.cortex.orchestrator.policy import FleetPolicy
 from helexa.cortex.orchestrator.remembered import (
     DemandMemory,
@@ -72,6 +72,7 @@ class Wishes:
         """Replicas that the forecast wants to be there, of models of which it wants any."""
         self._ahead_planned_s = 0.0
         self._loads: tuple[object, dict[ModelId, float]] = (None, {})
+        """The learned load times, and the longest of each model among them."""
         self.configured: dict[ModelId, DesiredModel] = {}
         self.demand = DemandState()
         self.forecast = Forecaster()
@@ -166,9 +167,9 @@ class Wishes:
         for key in old:
             del self._demanded[key]
         self._observe(models, neurons, now)
-        before = {key: scale.replicas for key, scale in self._scales.items()}
+        before = self._asked_for()
         self.resize(models, neurons, now)
-        if old or before != {key: scale.replicas for key, scale in self._scales.items()}:
+        if old or before != self._asked_for():
             return True
         # Who waits long enough may displace somebody, who is in use falls idle, and a replica too
         # many may leave: while a model has not what it should have, every tick is planned.
@@ -186,6 +187,10 @@ class Wishes:
         self._ahead_planned_s = now
         return True
 
+    def _asked_for(self) -> tuple[dict[ModelId, int], dict[ModelId, tuple[int, bool]]]:
+        scales = {k: (s.replicas, s.ahead_since_s is None) for k, s in self._scales.items()}
+        return self._warm, scales
+
     def resize(
         self, models: Mapping[str, ModelView], neurons: Mapping[NeuronId, NeuronView], now: float
     ) -> None:
@@ -194,16 +199,15 @@ class Wishes:
         self._warm = {}
         learned = self._learned()
         for model_id, desired in self.configured.items():
-            view = models.get(model_id)
-            rules = self._rules(desired)
-            load = self._load(desired, view, neurons, learned, now)
-            expected = self._expected(model_id, rules, now)
-            if expected is not None:
-                load = self._with_forecast(load, expected, view)
-            before = self._scales.get(model_id) or first_scale(load.loaded, rules)
             if model_id in self._set_aside:
                 scales[model_id] = Scale(0, because="an operator unloaded it")
                 continue
+            view = models.get(model_id)
+            rules = self._rules(desired)
+            load = self._load(desired, view, neurons, learned, now)
+            if rules.forecast and self.forecast.watches(model_id):
+                load = self._with_forecast(load, model_id, view, now)
+            before = self._scales.get(model_id) or first_scale(load.loaded, rules)
             after = self._strategy.resize(before, load, rules, self._policy, now)
             count = min(max(after.replicas, rules.floor), rules.ceiling())
             if load.warm:
@@ -240,26 +244,31 @@ class Wishes:
             loaded=len(replicas),
         )
 
-    def _expected(self, model_id: ModelId, rules: ModelRules, now: float) -> Expectation | None:
-        if not rules.forecast or model_id in self._set_aside:
-            return None
-        known, loads = self._loads
-        if known is not self.demand.load_s:
-            known, loads = self.demand.load_s, {}
-            for (loaded_id, _, _), seconds in self.demand.load_s.items():
-                loads[loaded_id] = max(seconds, loads.get(loaded_id, 0.0))
-            self._loads = known, loads
-        return self.forecast.expected(model_id, lead_s(loads.get(model_id, UNKNOWN_LOAD_S)), now)
-
-    def _with_forecast(self, load: Load, expected: Expectation, view: ModelView | None) -> Load:
-        """Return a load with the replicas that an expectation asks for; one while its seats are
-        not known."""
+    def _with_forecast(
+        self, load: Load, model_id: ModelId, view: ModelView | None, now: float
+    ) -> Load:
+        """Return a load with the replicas that are expected to be needed; one while the seats of
+        a replica are not known."""
+        lead = lead_s(self._load_s().get(model_id, UNKNOWN_LOAD_S))
+        expected = self.forecast.expected(model_id, lead, now)
+        if expected is None:
+            return load
         seats = load.seats
         if not seats and view is not None and view.capability is not None:
             seats = view.capability.seats
         per_replica = seats * self._policy.target_utilisation
         warm = math.ceil(expected.level / per_replica) if per_replica > 0 else 1
         return replace(load, warm=warm, warm_because=expected.because())
+
+    def _load_s(self) -> dict[ModelId, float]:
+        """Return how long each model's load takes, on the machines where it takes longest."""
+        learned, longest = self._loads
+        if learned is not self.demand.load_s:
+            learned, longest = self.demand.load_s, {}
+            for (model_id, _, _), seconds in learned.items():
+                longest[model_id] = max(seconds, longest.get(model_id, 0.0))
+            self._loads = learned, longest
+        return longest
 
     def _is_waited_for(self, model_id: ModelId) -> bool:
         demand = self.demand.models.get(model_id)
