@@ -1,5 +1,7 @@
 """Warm by forecast, in whole fleets: who gets the room, who gives it up; and whole days."""
 
+import pytest
+
 from helexa.cortex.orchestrator.demand import DemandSample
 from helexa.cortex.orchestrator.events import (
     DemandRestored,
@@ -16,7 +18,8 @@ from helexa.protocol.model import ModelConfig
 from tests.fakes.fleet import GIB, model
 from tests.fakes.fleet_world import FleetWorld
 from tests.fakes.neuron_model import ModelNeuron
-from tests.sim.world import Shape, SimWorld
+from tests.sim.faults import plan_of
+from tests.sim.world import Shape, SimWorld, run
 
 A, B = ModelId("a"), ModelId("b")
 ON_DEMAND = ModelRules(min_replicas=0, keep_alive_s=300.0)
@@ -241,6 +244,12 @@ class Days:
     def _restart(self) -> None:
         self.world.cortex.die()
         self.world.clock.after(2.0, self.world.cortex.start)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_must_hold_holds_while_models_are_expected_and_not_any_more(seed: int) -> None:
+    """R2.35: an hour ends amid faults, and cortex may be another one by then."""
+    run(plan_of(seed), habits=True)
 
 
 def test_with_a_forecast_fewer_wait_for_a_load_and_nothing_flaps() -> None:
