@@ -143,7 +143,8 @@ class Forecaster:
         self.lived_s = 0.0
         """Of this hour."""
         self._at_s = 0.0
-        self._ends_s = 0.0
+        self._ends_s: float | None = None
+        """When this hour ends, in monotonic seconds; None before the first `turn`."""
         self._expected: dict[ModelId, tuple[Expectation | None, Expectation | None]] = {}
         """In this hour and in the next, of models of which anything is."""
         self._missed: set[ModelId] = set()
@@ -164,7 +165,7 @@ class Forecaster:
     def turn(self, local_s: float, now: float) -> None:
         """Take the time on the wall (seconds since 1970-01-01 00:00 there) at monotonic `now`."""
         hour = math.floor(local_s / HOUR_S)
-        if hour != self.hour or not self._ends_s:
+        if hour != self.hour or self._ends_s is None:
             self._begin(hour)
         else:
             self.lived_s = min(self.lived_s + min(now - self._at_s, STEP_S_MAX), float(HOUR_S))
@@ -212,7 +213,7 @@ class Forecaster:
     def expected(self, model_id: ModelId, lead_s: float, now: float) -> Expectation | None:
         """Return what is expected of a model now or within `lead_s`, whichever is more."""
         both = self._expected.get(model_id)
-        if both is None:
+        if both is None or self._ends_s is None:
             return None
         this, following = both
         asked = model_id in self.asked
