@@ -2,11 +2,11 @@
 
 One cortex, four neurons, each with a llama.cpp of one thread that serves the same small model; 40
 conversations of growing length. The same conversations are held three times, each on fresh engines:
-by `round_robin`, by `default`, and by sessions alone (`default` without its scorer of prompts, where
-each conversation names itself in a header). Counted are the prompt tokens that engines had to
-compute (all but `cached_tokens` of the usage) and the time to the first token. The least that could
-be computed is told beside it, and what was read again because a conversation moved or because its
-engine had not kept it.
+by `round_robin`, by `default`, and by sessions alone (`default` without its scorer of prompts, each
+conversation naming itself in a header). Counted are the prompt tokens that engines had to compute
+(all but `cached_tokens` of the usage) and the time to the first token. Told beside it are the least
+that could be computed, and what was read again because a conversation moved or because its engine
+had not kept it.
 """
 
 import argparse
@@ -178,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     plan = plan_of(options)
     WEIGHTS.mkdir(parents=True, exist_ok=True)
-    print(f"prefix routing: {REPLICAS} replicas of {options.source} (llama.cpp, 1 thread each), {plan}")
+    print(f"prefix routing: {REPLICAS} x {options.source} (llama.cpp, 1 thread each), {plan}")
     tallies: dict[str, Tally] = {}
     for way in options.ways:
         told = replace(plan, tells_session=way == "session")

@@ -99,12 +99,9 @@ def test_a_conversation_is_read_once_where_round_robin_reads_it_again(
         with ExitStack() as stack:
             engines = {
                 name: stack.enter_context(
-                    running(
-                        LlamaCpp(), MODEL, tmp_path, weights_path=weights_path, weights=WEIGHTS
-                    )
+                    running(LlamaCpp(), MODEL, tmp_path, weights_path=weights_path, weights=WEIGHTS)
                 )
                 for name in NAMES
             }
             counts[strategy] = computed_tokens(strategy, engines, plan)
-    print(counts, plan)
     assert counts["default"] * 2 < counts["round_robin"], counts

@@ -59,8 +59,9 @@ class Fleet:
         self.sent: list[tuple[RoutingRequest, Choice]] = []
 
     def candidates(self) -> list[Candidate]:
+        pace_of = self.memory.paces.of
         return [
-            candidate_of(replica(name, seats=self.seats), n, self.memory.paces.of(NeuronId(name), M))
+            candidate_of(replica(name, seats=self.seats), n, pace_of(NeuronId(name), M))
             for name, n in self.open.items()
         ]
 
@@ -121,12 +122,13 @@ def test_conversations_with_one_system_prompt_spread_and_then_stay(
 ) -> None:
     """R2.27: who read the system prompt first must not get them all, idle or not."""
     fleet = Fleet(4)
-    texts = {number: bytes(system_bytes) for number in range(40)}
+    texts = [bytes(system_bytes)] * 40
     homes: dict[int, str] = {}
     for _ in range(8):
-        for number in texts:
-            texts[number] += random.Random(f"{number} {len(texts[number])}").randbytes(4096)
-            asked = request(number, prefix=blocks_of(memoryview(texts[number])), prompt_bytes=999)
+        for number, before in enumerate(texts):
+            text = before + random.Random(f"{number} {len(before)}").randbytes(4096)
+            texts[number] = text
+            asked = request(number, prefix=blocks_of(memoryview(text)), prompt_bytes=len(text))
             home, _ = fleet.send(asked)
             assert homes.setdefault(number, home) == home
             if number % at_once == at_once - 1:

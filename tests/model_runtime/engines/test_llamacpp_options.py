@@ -20,9 +20,9 @@ def test_golden_arguments_of_the_packaged_server():
     assert " ".join(argv()) == (
         "--model /models/smol.gguf --alias smol --host 127.0.0.1 --port 18000 --parallel 4 "
         "--no-kv-unified --ctx-size 16384 --slot-prompt-similarity 0.8 --batch-size 512 "
-        "--ubatch-size 512 --threads 2 --threads-http 12 --cache-ram 256 --cache-type-k f16 --cache-type-v f16 "
-        "--flash-attn auto --gpu-layers 0 --metrics --no-webui --offline --jinja "
-        "--api-key-file /run/key"
+        "--ubatch-size 512 --threads 2 --threads-http 12 --cache-ram 256 "
+        "--cache-type-k f16 --cache-type-v f16 --flash-attn auto --gpu-layers 0 --metrics "
+        "--no-webui --offline --jinja --api-key-file /run/key"
     )
 
 
@@ -35,8 +35,9 @@ def test_golden_arguments_of_a_llama_server_on_a_gpu():
     assert " ".join(argv(options=options, gpu=True, api_key="")) == (
         "--model /models/smol.gguf --alias smol --host 127.0.0.1 --port 18000 --parallel 2 "
         "--no-kv-unified --ctx-size 4096 --slot-prompt-similarity 0.8 --batch-size 256 "
-        "--ubatch-size 128 --threads 6 --threads-http 8 --cache-ram 0 --cache-type-k q8_0 --cache-type-v q8_0 --flash-attn on "
-        "--gpu-layers 999 --metrics --no-webui --offline --no-jinja --embeddings --pooling mean "
+        "--ubatch-size 128 --threads 6 --threads-http 8 --cache-ram 0 "
+        "--cache-type-k q8_0 --cache-type-v q8_0 --flash-attn on --gpu-layers 999 --metrics "
+        "--no-webui --offline --no-jinja --embeddings --pooling mean "
         "--chat-template llama3 --seed 7"
     )
 
