@@ -1,12 +1,12 @@
-"""Which replica was recently sent which beginnings of prompts, by hashes of their blocks. Pure.
+"""Which replica has lately answered which beginnings of prompts, by hashes of their blocks. Pure.
 
 An engine keeps the attention state of what it has read: a prompt that begins as one it has seen is
 computed only from where they part. The gateway cannot see into an engine's cache, but it knows
-what it sent where. A prompt is cut at fixed places (`CUTS`), and each block's hash covers all that
-comes before it, so two prompts with the same hash at a cut are the same up to there.
+what was answered where. A prompt is cut at fixed places (`CUTS`), and each block's hash covers all
+that comes before it, so two prompts with the same hash at a cut are the same up to there.
 
     blocks_of(text, seed) -> hashes, shallowest first
-    index.note(hashes, holder)           this prompt went there
+    index.note(hashes, holder)           this prompt was answered there
     index.holders(hashes) -> {holder: n} who has seen how many bytes of a prompt
 
 What is common to many conversations, such as a system prompt, must not draw all of them to whoever
@@ -91,7 +91,7 @@ class _Block:
 
 
 class PrefixIndex:
-    """Blocks that replicas were sent. Bounded by `blocks_max`, each block by `HOLDERS_MAX`."""
+    """Blocks that replicas have read. Bounded by `blocks_max`, each block by `HOLDERS_MAX`."""
 
     __slots__ = ("_blocks", "_blocks_max")
 

@@ -45,7 +45,10 @@ class RoutingMemory:
     def ended(
         self, request: RoutingRequest, decision: RoutingDecision, trailer: Trailer | None
     ) -> None:
-        """Note that a request that was sent has ended; `trailer` only where it went well."""
+        """Note that a request that was sent has ended; `trailer` only where it went well.
+
+        Only then its prompt counts as known there: what is under way, or failed, helps nobody.
+        """
         if request.prompt_bytes:
             replica = decision.replica
             pace = self.paces.learning(replica.neuron_id, replica.model_id)

@@ -85,7 +85,7 @@ def prefix(field: Field) -> list[float] | None:
     """Return (best_bytes - own_bytes) * prompt_byte_s, that is / BYTES_PER_TOKEN / tokens_per_s.
 
     These are the seconds that a replica takes to read what another need not read again. `own_bytes`
-    is how much of the prompt it was sent before: 0 above `load_max`.
+    is how much of the prompt it has answered before: 0 above `load_max`.
     """
     hashes = field.request.prefix
     held = field.prefixes.holders(hashes) if hashes else None
