@@ -48,6 +48,16 @@ class InvalidConfigError(ConfigError):
         )
 
 
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Sort by place, lines as numbers; keep one of those that say the same."""
+
+    def key(problem: Problem) -> tuple[str, int]:
+        name, _, line = problem.where.rpartition(":")
+        return (name, int(line)) if line.isdecimal() else (problem.where, 0)
+
+    return sorted(dict.fromkeys(problems), key=key)
+
+
 def dotted(path: Path) -> str:
     """Return a path as people write it: `models[0].id`."""
     text = ""
