@@ -9,7 +9,7 @@ import os
 import re
 import socket
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar, cast
@@ -350,4 +350,4 @@ def read_spec_file(file: Path) -> SpecRead:
     text = _read_text(file, problems)
     if text is None:
         raise InvalidConfigError(problems, str(file))
-    return read_spec(text, str(file))
+    return replace(read_spec(text, str(file)), text=text)

@@ -13,6 +13,7 @@ from typing import Final
 from helexa.util.errors import ConfigError
 
 VALUE_CHARS_MAX: Final = 80
+COMPARED_MAX: Final = 1000
 
 Path = tuple[str | int, ...]
 """Where a value stands in a tree of settings: ("models", 0, "id")."""
@@ -76,8 +77,13 @@ def show(value: object) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return `; did you mean …?` when something known is close to `word`, else an empty text."""
+    """Return `; did you mean …?` when something known is close to `word`, else an empty text.
+
+    Among more than `COMPARED_MAX` names nothing is looked for: each costs ten microseconds.
+    """
     candidates = sorted(set(known))
+    if len(candidates) > COMPARED_MAX:
+        return ""
     lowered = {candidate.lower(): candidate for candidate in candidates}
     close = difflib.get_close_matches(word.lower(), list(lowered), n=1, cutoff=0.6)
     return f"; did you mean {lowered[close[0]]}?" if close else ""

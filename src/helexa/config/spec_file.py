@@ -34,6 +34,8 @@ class SpecRead:
     spec: CortexSpec | None
     problems: tuple[Problem, ...] = ()
     lines: dict[Path, int] = field(default_factory=dict)
+    text: str = ""
+    """The text itself, where it was read from a file: one that is a pipe is read only once."""
 
     def where(self, path: Path) -> str:
         """Return the place of a value: `spec.json:12`."""

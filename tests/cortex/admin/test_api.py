@@ -158,6 +158,7 @@ def test_what_is_read_cannot_be_written(method: str) -> None:
         answer = client().request(method, path)
         assert answer.status_code == 405
         assert "GET" in answer.headers["allow"]
+        assert "this route takes " in answer.json()["error"]["message"]
         assert answer.json()["error"]["code"] == "method_not_allowed"
 
 
@@ -165,6 +166,13 @@ def test_unknown_paths_are_json_404() -> None:
     answer = client().get("/api/v2/x")
     assert answer.status_code == 404
     assert json.loads(answer.text)["error"]["code"] == "route_not_found"
+    assert "the routes are /health, /api/v1/status, " in answer.json()["error"]["message"]
+
+
+def test_a_fault_of_ours_is_told_in_the_envelope_of_all_errors() -> None:
+    made = TestClient(client(snapshot=lambda: None).app, raise_server_exceptions=False)
+    answer = made.get("/health")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
 
 
 def test_answers_are_not_cached_and_not_sniffed() -> None:

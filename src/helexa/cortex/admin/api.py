@@ -151,7 +151,9 @@ def admin_app(facts: AdminFacts) -> Starlette:
         Route("/api/v1/join", api.join),
         Route("/metrics", api.metrics),
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _refused})
+    return Starlette(
+        routes=routes, exception_handlers={HTTPException: _refused, Exception: _failed}
+    )
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -159,10 +161,21 @@ async def _refused(request: Request, error: Exception) -> Response:
     code = {404: ErrorCode.ROUTE_NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}.get(
         error.status_code, ErrorCode.BAD_REQUEST
     )
-    answer = answer_refusal(Refusal(code, f"{request.method} {request.url.path[:200]}"))
+    asked = f"{request.method} {request.url.path[:200]}"
+    allowed = (error.headers or {}).get("Allow")
+    known = ", ".join(dict.fromkeys(getattr(route, "path", "") for route in request.app.routes))
+    because = f"this route takes {allowed}" if allowed else f"the routes are {known}"
+    because = f"there is no {asked}; {because}"
+    answer = answer_refusal(Refusal(code, because))
     for name, value in (error.headers or {}).items():
         answer.headers[name] = value
     return answer
+
+
+async def _failed(_request: Request, _error: Exception) -> Response:
+    """Say that it is our fault; the server logs it."""
+    because = "a fault of helexa; the cortex's log has it"
+    return answer_refusal(Refusal(ErrorCode.INTERNAL_ERROR, because))
 
 
 class _Api:
