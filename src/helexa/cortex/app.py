@@ -272,6 +272,8 @@ def _admin(parts: _Parts) -> AsgiServer:
         snapshot=parts.loop.snapshot,
         desk=parts.desk,
         report=parts.loop.report,
+        keep_fleet=parts.memory.flush,
+        keep_demand=parts.demand.flush,
         logger=logging.get("admin"),
         monotonic=parts.clock.monotonic,
         in_flight=in_flight,

@@ -42,6 +42,24 @@ Change = Callable[[Mapping[str, str], B], tuple[Json, list[Event]] | Refusal]
 reported then. A refusal changes nothing."""
 
 
+Keep = Callable[[], Awaitable[Json]]
+"""Writes to the disk what was changed; returns what is told of that."""
+
+
+def keeping(flush: Callable[[], Awaitable[str]]) -> Keep:
+    """Return what tells whether a change outlives a crash of this cortex, which may come at once.
+
+    `flush` writes what the control loop holds, and returns why it could not, if so.
+    """
+
+    async def keep() -> Json:
+        await asyncio.sleep(0)  # the control loop applies what was reported within this turn
+        because = await flush()
+        return {"kept": False, "kept_because": because} if because else {"kept": True}
+
+    return keep
+
+
 def answer_json(value: object, status: int = 200) -> Response:
     """Return an answer that is neither cached nor sniffed."""
     return Response(msgspec.json.encode(value), status, _HEADERS, media_type="application/json")
@@ -68,7 +86,7 @@ class Writes:
         self,
         body_type: type[B],
         change: Change[B],
-        keep: Callable[[], Awaitable[Json]] | None = None,
+        keep: Keep | None = None,
     ) -> Callable[[Request], Awaitable[Response]]:
         """Return the endpoint of one POST route, whose body is a `body_type`.
 

@@ -86,6 +86,7 @@ class MemoryKeeper:
     def __init__(self, state_dir: Path, logger: Any) -> None:
         self._store = JsonStore(state_dir / FILE_NAME, FleetMemory)
         self._logger = logger
+        self._saving = asyncio.Lock()
         self._due: FleetSnapshot | None = None
         self._saved: FleetMemory | None = None
 
@@ -105,18 +106,26 @@ class MemoryKeeper:
         """Begin to write in the background."""
         tasks.start(self._keep(), "fleet memory")
 
-    async def flush(self) -> None:
-        """Write what is due now; a full disk costs the memory, not the fleet."""
-        if self._due is None:
-            return
-        due, self._due = memory_of(self._due), None
-        if due == self._saved:
-            return
-        try:
-            await asyncio.to_thread(self._store.save, due)
-            self._saved = due
-        except HelexaError as error:
-            self._logger.warning("fleet_memory_not_saved", because=str(error))
+    async def flush(self) -> str:
+        """Write what is due now; return why not, if so. A full disk costs the memory only.
+
+        One write at a time, so that none is overtaken by an older one.
+        """
+        async with self._saving:
+            snapshot, self._due = self._due, None
+            if snapshot is None:
+                return ""
+            due = memory_of(snapshot)
+            if due == self._saved:
+                return ""
+            try:
+                await asyncio.to_thread(self._store.save, due)
+                self._saved = due
+            except HelexaError as error:
+                self._due = snapshot if self._due is None else self._due
+                self._logger.warning("fleet_memory_not_saved", because=str(error))
+                return str(error)
+        return ""
 
     async def _keep(self) -> None:
         while True:
