@@ -157,6 +157,7 @@ def _assemble(
         replace(policy_of(config), strategy=provisioner_of(config.provisioning.strategy)),
         command_prefix=cortex_id,
         monotonic=clock.monotonic,
+        local=clock.local,
         metrics=metrics,
         logger=plane_logger,
     )
@@ -253,9 +254,7 @@ def _admin(parts: _Parts) -> AsgiServer:
     gateway = parts.gateway
 
     def in_flight(replica: Replica) -> int:
-        if gateway is None:
-            return 0
-        return gateway.pipeline.inflight.on(replica)
+        return gateway.pipeline.inflight.on(replica) if gateway is not None else 0
 
     def requests() -> dict[str, int]:
         pipeline = gateway.pipeline if gateway is not None else None
@@ -272,6 +271,8 @@ def _admin(parts: _Parts) -> AsgiServer:
         snapshot=parts.loop.snapshot,
         desk=parts.desk,
         report=parts.loop.report,
+        keep_fleet=parts.memory.flush,
+        keep_demand=parts.demand.flush,
         logger=logging.get("admin"),
         monotonic=parts.clock.monotonic,
         in_flight=in_flight,

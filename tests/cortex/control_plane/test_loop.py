@@ -28,6 +28,7 @@ from tests.fakes.fleet import joined, model, register, status
 from tests.fakes.waiting import until
 
 N1, M = NeuronId("n1"), ModelId("m")
+LOCAL_S = 20_000 * 86400.0
 
 
 class Bench:
@@ -42,6 +43,7 @@ class Bench:
             FleetPolicy(),
             command_prefix="c",
             monotonic=lambda: self.now,
+            local=lambda: self.now + LOCAL_S,
             metrics=self.metrics,
             logger=recording_logger(self.log),
         )
@@ -265,4 +267,15 @@ async def test_an_event_does_not_wait_for_the_company_of_heartbeats() -> None:
     assert bench.loop._turn_due_s == bench.now + BEAT_WAIT_S
     bench.loop.report(DesiredChanged(models=(model(),)))
     assert bench.loop._turn_due_s == bench.now
+    bench.loop.close()
+
+
+async def test_the_time_on_the_wall_is_known_from_the_start_and_with_each_tick() -> None:
+    bench = Bench()
+    bench.loop.start()
+    await turns()
+    assert bench.loop.learned(0.0).hour == (100 + LOCAL_S) // 3600
+    bench.now += 3600.0
+    bench.loop._tick()
+    assert bench.loop.learned(0.0).hour == (3700 + LOCAL_S) // 3600
     bench.loop.close()

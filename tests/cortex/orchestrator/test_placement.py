@@ -213,7 +213,7 @@ def _one(dice: random.Random, number: int) -> NeuronView:
             dice.choice([None, GIB, 2 * GIB]),
             owned=dice.random() < 0.5,
             known_digest=dice.choice(["", model("m").digest()]),
-            not_before_s=dice.choice([0.0, 0.0, 50.0, 70.0]),
+            not_before_s=dice.choice([0.0, 0.0, 3900.0, 4100.0]),
         )
 
     return neuron(
@@ -243,15 +243,16 @@ def _drawn(seed: int) -> tuple[DesiredModel, Board]:
         placement=placement,
     )
     wanted = replace(
-        desired("m", rules, waiting_since_s=dice.choice([None, 1.0, 59.0])),
+        desired("m", rules, waiting_since_s=dice.choice([None, None, 1.0, 3999.0])),
         replicas=3,
+        warm=dice.choice([0, 3]),
         demanded=dice.random() < 0.2,
     )
     others = [desired(name, ModelRules(pinned=dice.random() < 0.3)) for name in _ELSE]
     models = {each.config.id: each for each in (wanted, *others)}
     limit = dice.choice([None, None, 1, 2])
     outlook = Outlook(policy=ProvisioningPolicy(models_per_neuron_max=limit))
-    return wanted, Board.anew(views, models, outlook, 60.0)
+    return wanted, Board.anew(views, models, outlook, 4000.0)
 
 
 @given(st.integers(0, 2**32))

@@ -24,11 +24,12 @@ from helexa.cortex.orchestrator.fleet import FleetState
 from helexa.cortex.orchestrator.policy import REPLACE_AFTER_S, SURPLUS_S
 from helexa.cortex.orchestrator.provisioner import by_need, reconcile
 from helexa.cortex.orchestrator.rules import ModelRules, Priority, ProvisioningPolicy
+from helexa.cortex.orchestrator.snapshot import DesiredModel
 from helexa.protocol.control import LoadModel, ProvisioningResponse, UnloadModel, UpsertModelConfig
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.neuron import NeuronHealth, NeuronLoad
-from tests.fakes.fleet import GIB, fleet, joined, model, register, status
+from tests.fakes.fleet import GIB, expected_at_nine, fleet, joined, model, register, status
 from tests.fakes.fleet_world import FleetWorld
 from tests.fakes.neuron_model import ModelNeuron
 
@@ -136,6 +137,29 @@ def test_only_what_this_cortex_put_there_is_taken_away() -> None:
     state.apply([NeuronBeat(N1, 1, NeuronHealth(), NeuronLoad(), (status(theirs),))], 14.0)
     state.apply([Tick()], 14.0)
     assert reconcile(state.snapshot(14.0), 14.0) == []
+
+
+def test_an_unload_that_was_refused_waits_before_it_is_asked_for_again() -> None:
+    """A neuron that shuts down refuses everything; it was asked again with each of its answers."""
+    state = fleet(model())
+    state.apply([joined(1, register("n1"))], 0.0)
+    (upsert,) = state.issue(reconcile(state.snapshot(0.0), 0.0), 0.0)
+    said = ProvisioningResponse(command_id=upsert.command_id, model_id=M, accepted=True)
+    state.apply([CommandAnswered(N1, 1, said), ModelReported(N1, 1, status(model()))], 0.0)
+    state.apply([DesiredChanged(models=())], 1.0)
+    for now, refusals in ((1.0, 1), (3.5, 2)):
+        (unload,) = state.issue(reconcile(state.snapshot(now), now), now)
+        assert isinstance(unload.command, UnloadModel)
+        no = ProvisioningResponse(
+            command_id=unload.command_id, model_id=M, accepted=False, because="is shutting down"
+        )
+        beat = NeuronBeat(N1, 1, NeuronHealth(), NeuronLoad(), (status(model()),))
+        state.apply([CommandAnswered(N1, 1, no), beat, Tick()], now)
+        assert state.snapshot(now).neurons[N1].instances[M].refusals == refusals
+        assert asked(state, now + 0.1) == []
+    state.apply([Tick()], 8.0)
+    assert state.plan_is_due(8.0)
+    assert asked(state, 8.0) == [("n1", "UnloadModel")]
 
 
 def test_a_model_that_its_neuron_was_made_to_forget_is_given_its_config_again() -> None:
@@ -352,6 +376,18 @@ def test_what_was_asked_for_most_is_loaded_first() -> None:
         }),
     ], 1.0)  # fmt: skip
     assert [m.config.id for m in by_need(state.snapshot(1.0))] == ["b", "a", "d", "c"]
+
+
+def test_what_is_only_forecast_has_its_turn_after_everybody_else() -> None:
+    state = expected_at_nine(ModelRules(min_replicas=0))
+    wanted = state.snapshot(0.0)
+    assert wanted.desired[M].ahead == 1
+    high = replace(wanted.desired[M], rules=ModelRules(min_replicas=0, priority=Priority.HIGH))
+    low = DesiredModel(model("low"), model("low").digest(), rules=ModelRules(priority=Priority.LOW))
+    both = replace(wanted, desired={M: high, ModelId("low"): low})
+    assert [m.config.id for m in by_need(both)] == ["low", "m"]
+    asked_for = replace(both, desired={**both.desired, M: replace(high, ahead=0)})
+    assert [m.config.id for m in by_need(asked_for)] == ["m", "low"]
 
 
 def test_a_replica_too_many_leaves_a_cordoned_neuron_first_and_then_the_least_used() -> None:

@@ -119,28 +119,18 @@ def reported(instance: Instance, status: ModelStatus, now: float, policy: FleetP
         instance = _with(instance, known_digest=status.config.digest())
     if before is not None and before.config_digest == status.config_digest:
         status = _filled(status, before)
-        if status == before and _is_settled(instance):
-            return instance
+        if status == before and instance.pending is None and instance.known_digest:
+            return instance  # it says what the last one said
     if status.config is None and not instance.known_digest:
         instance = _with(instance, known_digest=status.config_digest)
     instance = _with(instance, status=status)
     if status.state is ModelState.FAILED:
         return _failed(instance, before, now, policy)
-    if status.state in _UP:
-        instance = _with(instance, recovering=False, refusals=0, because="", not_before_s=0.0)
-        if before is None or before.state is not status.state:
-            instance = replace(instance, circuit=circuit.CLOSED)
+    if status.state in _UP and (before is None or before.state is not status.state):
+        # Only news end a wait: a heartbeat that repeats itself must not cut short a refused unload.
+        instance = replace(instance, recovering=False, refusals=0, because="", not_before_s=0.0)
+        instance = replace(instance, circuit=circuit.CLOSED)
     return _with(instance, pending=_still_pending(instance.pending, status))
-
-
-def _is_settled(instance: Instance) -> bool:
-    """Tell whether a report that says what the last one said cannot change anything."""
-    return (
-        instance.state in _UP
-        and instance.pending is None
-        and instance.not_before_s == 0.0
-        and not (instance.recovering or instance.refusals or instance.because)
-    )
 
 
 def _with(instance: Instance, **changes: object) -> Instance:

@@ -190,7 +190,7 @@ def _asked(
     One is enough where replicas keep apart, or others must make room.
     """
     model_id, newcomer = model.config.id, board.newcomer(model)
-    presses, spread = ever or newcomer.presses, model.rules.placement.spread
+    may_displace, spread = ever or newcomer.may_displace, model.rules.placement.spread
     having = board.having(model_id)
     verdicts = [_judge(model, n, board, newcomer, ever=ever) for n in having if not skip(n)]
     if model.demanded:
@@ -200,7 +200,7 @@ def _asked(
     makes_room = False
     for neuron in _candidates(model, board):
         full = need > max(board.free_bytes(neuron), 0)
-        if full and (fits or makes_room or not presses):
+        if full and (fits or makes_room or not may_displace):
             break
         if need > max(neuron.capabilities.memory_budget_bytes, 0):
             continue  # whoever leaves

@@ -9,10 +9,10 @@ by a later call, and a call on a fleet that is as it should be returns nothing.
 
 Rules
 - One command at a time per model and neuron. A config goes first, then, once it is accepted, the
-  load.
-- Who needs a replica most is served first: by class, then who is short of `min_replicas` that were
-  asked for, then who is waited for, then what was asked for most in the last hour, then weight. So
-  hot models are loaded first after a start.
+  load. What a neuron refused is not asked of it again at once.
+- Who needs a replica most is served first: what is there by forecast alone after all others, by
+  class, then who is short of `min_replicas` that were asked for, then who is waited for, then what
+  was asked for most in the last hour, then weight. So hot models are loaded first after a start.
 - What is held is left alone: a model that runs with an older config keeps running.
 - A neuron that vanished counts as holding its models for REPLACE_AFTER_S.
 - A draining neuron counts as holding nothing; what is needed goes elsewhere, then leaves it.
@@ -58,7 +58,14 @@ def reconcile(snapshot: FleetSnapshot, now: float, board: Board | None = None) -
         commands.extend(_fewer(desired, board))
     commands.extend(_take_away(board))
     commands.extend(unload_drained(board))
-    return commands
+    return [command for command in commands if not _is_refused_yet(command, board)]
+
+
+def _is_refused_yet(provision: Provision, board: Board) -> bool:
+    """Tell whether a neuron said no to an unload a moment ago. Loads wait by their place."""
+    instance = board.neuron(provision.neuron_id).instances.get(provision.model_id, _ABSENT)
+    is_unload = isinstance(provision.command, UnloadModel)
+    return is_unload and instance.refusals > 0 and instance.not_before_s > board.now
 
 
 def by_need(snapshot: FleetSnapshot, board: Board | None = None) -> list[DesiredModel]:
@@ -70,10 +77,11 @@ def by_need(snapshot: FleetSnapshot, board: Board | None = None) -> list[Desired
 
 def _need(
     model: DesiredModel, outlook: Outlook, board: Board
-) -> tuple[float, bool, bool, float, float, ModelId]:
+) -> tuple[bool, float, bool, bool, float, float, ModelId]:
     demand = outlook.demand.get(model.config.id)
     per_hour = round(demand.per_hour(board.now)) if demand is not None else 0
     return (
+        0 < model.ahead >= model.replicas - len(board.holders.get(model.config.id, ())),
         -float(model.rules.priority),
         # It may displace others for this, so it comes before them, too: else who was displaced
         # takes the room back at once, for ever.
