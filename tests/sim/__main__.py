@@ -6,6 +6,7 @@ it. Exit status 1 if there was any.
 """
 
 import argparse
+import gc
 import multiprocessing
 import os
 import statistics
@@ -100,6 +101,7 @@ def main() -> int:
     parser.add_argument("--file", type=Path, help="a kept plan")
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
     options = parser.parse_args()
+    gc.set_threshold(100_000, 50, 100)  # a world has few cycles, and much that is short-lived
     if options.file is not None:
         plan = msgspec.json.decode(options.file.read_bytes(), type=Plan)
         return repeat(plan, options.file.name)

@@ -1,8 +1,9 @@
 """The world's time: a heap of (time, order, action). Nothing else makes anything happen."""
 
-import heapq
 import random
 from collections.abc import Callable
+from heapq import heappop as _pop
+from heapq import heappush as _push
 from typing import Any
 
 
@@ -19,7 +20,9 @@ class Clockwork:
     def at(self, when: float, action: Callable[..., None], *arguments: Any) -> None:
         """Have something happen at a time; what is due already happens next."""
         self._order += 1
-        heapq.heappush(self._heap, (max(when, self.now), self._order, action, arguments))
+        if when < self.now:
+            when = self.now
+        _push(self._heap, (when, self._order, action, arguments))
 
     def after(self, seconds: float, action: Callable[..., None], *arguments: Any) -> None:
         """Have something happen in so many seconds."""
@@ -29,7 +32,7 @@ class Clockwork:
         """Let everything happen that is due before `end`."""
         heap = self._heap
         while heap and heap[0][0] <= end:
-            self.now, _, action, arguments = heapq.heappop(heap)
+            self.now, _, action, arguments = _pop(heap)
             self.events += 1
             action(*arguments)
         self.now = end

@@ -85,7 +85,9 @@ class ModelDemand:
 
     def idle_s(self, now: float) -> float:
         """Return for how long nobody has asked for it."""
-        return 0.0 if self.busy else max(now - self.last_asked_s, 0.0)
+        if self.in_flight or self.waiting:
+            return 0.0
+        return max(now - self.last_asked_s, 0.0)
 
     def expected(self) -> float:
         """Return the concurrency to plan for: Little's law, or what is there if that is more."""

@@ -62,7 +62,7 @@ class ModelRules:
     @property
     def floor(self) -> int:
         """Return how many replicas there are at the least."""
-        return max(self.min_replicas, 1) if self.pinned else self.min_replicas
+        return 1 if self.pinned and self.min_replicas == 0 else self.min_replicas
 
     def ceiling(self) -> int:
         """Return how many replicas there are at most."""

@@ -108,9 +108,9 @@ def _by_demand(
     scale: Scale, load: Load, rules: ModelRules, policy: ProvisioningPolicy, now: float
 ) -> Scale:
     """Return the next scale by what is asked now; what is warm by forecast does not go."""
-    floor, ceiling, count = rules.floor, rules.ceiling(), scale.replicas
+    count = scale.replicas
     if count == 0:
-        if load.wanted and ceiling > 0:
+        if load.wanted and rules.ceiling() > 0:
             return Scale(1, because="it was asked for")
         return _steady(scale)
     if _may_leave(load, rules, count):
@@ -118,9 +118,14 @@ def _by_demand(
     per_replica = load.seats * policy.target_utilisation
     if per_replica <= 0:
         return _steady(scale)
-    if load.expected > count * per_replica and count < ceiling and load.loaded >= count:
-        return _pressed(scale, load, per_replica, ceiling, policy, now)
-    if count > max(floor, load.warm, 1) and load.expected <= (count - 1) * per_replica * MARGIN:
+    pressed = load.expected > count * per_replica and load.loaded >= count
+    if pressed and count < rules.ceiling():
+        return _pressed(scale, load, per_replica, rules.ceiling(), policy, now)
+    if (
+        count > 1
+        and count > max(rules.floor, load.warm)
+        and load.expected <= (count - 1) * per_replica * MARGIN
+    ):
         return _slack(scale, load, policy, now)
     return _steady(scale)
 

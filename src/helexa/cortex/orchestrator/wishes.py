@@ -245,7 +245,7 @@ class Wishes:
         seats, active = self._bearing.of(desired.config, replicas, neurons, learned)
         return Load(
             expected=demand.expected_at(now),
-            wanted=self._is_waited_for(model_id),
+            wanted=demand.waiting > 0 or model_id in self._demanded,
             idle_s=0.0 if active else demand.idle_s(now),
             seats=seats,
             loaded=len(replicas),
