@@ -65,8 +65,8 @@ def next_snapshot(
         picture = Picture(desired, views, ledger.holders, outlook, accounts, now)
         models = changed_views(picture, last, ledger, everything=everything)
         names = names_of(models, last)
-    if not desired.keys() <= models.keys():  # asked for, and nobody knows it any more
-        desired = {key: each for key, each in desired.items() if key in models}
+        if not desired.keys() <= models.keys():  # asked for, and nobody knows it any more
+            desired = {key: each for key, each in desired.items() if key in models}
     ledger.clear()
     return FleetSnapshot(
         version=last.version + 1,
