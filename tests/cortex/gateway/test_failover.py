@@ -214,6 +214,26 @@ def test_a_stream_at_its_bound_of_tokens_is_ended() -> None:
     assert chunks(caller)[-2]["choices"][0]["finish_reason"] == "length"
 
 
+def test_a_stream_that_is_ended_here_is_booked_and_has_its_usage_frame() -> None:
+    """The engine counted three tokens in two pieces; nobody else will tell the caller."""
+    world = world_of("n1", "n2")
+    caller, job = begun(
+        world, "Hel", "lo", max_tokens=3, stream_options={"include_usage": True}
+    )
+    job.say(b": tokens 20 3 4\n\n")
+    job.neuron.die()
+    world.carry()
+    assert caller.complete
+    finish, usage = chunks(caller)[-3:-1]
+    assert finish["choices"][0]["finish_reason"] == "length"
+    assert usage["choices"] == []
+    assert usage["usage"]["total_tokens"] == 23
+    trailer = world.records[0].trailer
+    assert trailer is not None
+    assert trailer.usage == Usage(prompt_tokens=20, completion_tokens=3, cached_tokens=4)
+    assert trailer.finish_reason == "length"
+
+
 def test_a_stream_may_lose_one_neuron_after_the_other() -> None:
     world = world_of("n1", "n2", "n3")
     caller, _ = begun(world, "a", max_tokens=9)

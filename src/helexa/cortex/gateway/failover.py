@@ -27,7 +27,7 @@ from helexa.cortex.orchestrator.events import RequestOutcome
 from helexa.cortex.orchestrator.snapshot import Replica
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.ids import ModelId, NeuronId
-from helexa.protocol.inference import Reset
+from helexa.protocol.inference import Reset, Trailer
 from helexa.protocol.sse import DONE
 from helexa.protocol.workload import Operation
 
@@ -104,10 +104,14 @@ class Failover:
             return False
         kept.drop_rest()
         so_far = read_so_far(kept.parts())
-        step = continuation(relay.exchange.body, so_far) if so_far is not None else None
-        if so_far is None or step is None:
+        if so_far is None:
+            return False
+        head = relay.head
+        step = continuation(relay.exchange.body, so_far, include_usage=head.include_usage)
+        if step is None:
             return False
         if isinstance(step, Ending):
+            relay.trailer = Trailer(usage=step.usage, finish_reason=step.finish_reason)
             relay.end_with(step.data + DONE)
             return True
         stands_still = kept.resumes > 0 and so_far.tokens <= kept.tokens_at_resume

@@ -74,14 +74,13 @@ class Chunk(msgspec.Struct):
     @property
     def is_plain(self) -> bool:
         """Tell whether a caller may see it as it came: one choice's text, in OpenAI's spelling."""
+        return self.usage is None and self.timings is None and self.is_plain_but_for_a_count
+
+    @property
+    def is_plain_but_for_a_count(self) -> bool:
+        """Tell whether a caller may see it as it came, once its `usage` or `timings` are off."""
         choices = self.choices
-        if (
-            self.usage is not None
-            or self.timings is not None
-            or self.prompt_progress is not None
-            or self.error is not None
-            or len(choices) != 1
-        ):
+        if self.prompt_progress is not None or self.error is not None or len(choices) != 1:
             return False
         delta = choices[0].delta
         return delta is None or (

@@ -18,6 +18,7 @@ from helexa.model_runtime.engines.legacy import LegacyLogprobs
 from helexa.model_runtime.engines.prefill import EchoStripper
 from helexa.model_runtime.engines.reader import ChunkReader
 from helexa.model_runtime.engines.splice import Splice
+from helexa.model_runtime.engines.told_count import CountTeller, without_report
 from helexa.model_runtime.interfaces import Ending, Failure
 from helexa.protocol.inference import Continued, ResponseHead, Usage
 from helexa.protocol.sse import DONE, comment_of, data_of, event_of
@@ -45,6 +46,8 @@ class AnswerPlan:
     """The engine tells a completion's logprobs in the shape of a chat's."""
     continues: Continued | None = None
     """The answer is the next part of a stream that another neuron began."""
+    tells_count: bool = False
+    """The engine counts with every chunk, and another neuron could continue this stream."""
 
 
 class StreamTranslation:
@@ -61,6 +64,11 @@ class StreamTranslation:
         self._echo = EchoStripper(plan.prefix) if plan.prefix else None
         self._logprobs: dict[int, LegacyLogprobs] = {}
         self._splice = Splice(plan.continues) if plan.continues is not None else None
+        self._teller = (
+            CountTeller(self._reader.counter, plan.continues, owes_prompt=plan.include_usage)
+            if plan.tells_count
+            else None
+        )
         self._always_rewrites = (
             plan.hide_logprobs
             or plan.legacy_logprobs
@@ -85,10 +93,10 @@ class StreamTranslation:
             self._error_body += data[: max(room, 0)]
             return b""
         reader = self._reader
+        passed = self._passed if self._teller is None else self._counted
         out = []
         for event, chunk in reader.read(data):
-            plain = not self._always_rewrites and chunk.is_plain
-            out.append(event if plain else self._changed(event, chunk))
+            out.append(passed(event, chunk))
             if reader.failure is not None:
                 break
         self.produced = reader.produced
@@ -123,6 +131,24 @@ class StreamTranslation:
         held = b"".join(self._held)
         self._held.clear()
         return held
+
+    def _passed(self, event: bytes, chunk: Chunk) -> bytes:
+        """Return what the caller gets of an event: itself where nothing has to be changed."""
+        if not self._always_rewrites and chunk.is_plain_but_for_a_count:
+            reports = (chunk.usage is not None) + (chunk.timings is not None)
+            bare = event if not reports else without_report(event) if reports == 1 else None
+            if bare is not None:
+                return bare
+        return self._changed(event, chunk)
+
+    def _counted(self, event: bytes, chunk: Chunk) -> bytes:
+        """Return what the caller gets of an event, and the count where that must be told."""
+        told = self._passed(event, chunk)
+        if not told or chunk.prompt_progress is not None:
+            return told
+        delta = chunk.choices[0].delta
+        says = delta is not None and bool(delta.content)
+        return told + self._teller.after(chunk, says=says) if self._teller is not None else told
 
     def _is_slow(self) -> bool:
         last = self._reader.last
