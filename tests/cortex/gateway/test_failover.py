@@ -217,9 +217,7 @@ def test_a_stream_at_its_bound_of_tokens_is_ended() -> None:
 def test_a_stream_that_is_ended_here_is_booked_and_has_its_usage_frame() -> None:
     """The engine counted three tokens in two pieces; nobody else will tell the caller."""
     world = world_of("n1", "n2")
-    caller, job = begun(
-        world, "Hel", "lo", max_tokens=3, stream_options={"include_usage": True}
-    )
+    caller, job = begun(world, "Hel", "lo", max_tokens=3, stream_options={"include_usage": True})
     job.say(b": tokens 20 3 4\n\n")
     job.neuron.die()
     world.carry()

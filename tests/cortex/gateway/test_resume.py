@@ -202,7 +202,7 @@ def test_a_chunk_of_several_tokens_counts_as_many_when_the_stream_goes_on() -> N
     [
         ([ls.delta(content="a"), b": tokens 9 5 0\n\n"], 5),
         ([ls.delta(content="a"), b": tokens 9 5 0\n\n", ls.delta(content="b")], 6),
-        ([b": tokens 9 5 0\n\n", b": tokens 9 7 2\n\n"], 0),
+        ([ls.role(), b": tokens 9 5 0\n\n", b": tokens 9 7 2\n\n"], 7),
         ([ls.delta(content="a"), b": tokens 9 five 0\n\n"], 1),
     ],
 )

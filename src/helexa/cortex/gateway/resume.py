@@ -198,50 +198,74 @@ class SoFar:
 
 def read_so_far(parts: Iterable[bytes]) -> SoFar | None:
     """Return what a caller got, from the bytes it was given; None where that is not plain text."""
-    head: _Chunk | None = None
-    texts: list[str] = []
-    finish_reason = ""
-    tokens, counted, usage_told = 0, None, False
+    reading = _Reading()
     for event in b"".join(parts).split(b"\n\n"):
-        payload = data_of(event + b"\n\n") if event else None
+        if event and not reading.takes(event):
+            return None
+    return reading.so_far()
+
+
+class _Reading:
+    """A stream's events, one after the other."""
+
+    def __init__(self) -> None:
+        self._head: _Chunk | None = None
+        self._texts: list[str] = []
+        self._tokens = 0
+        self._counted: Usage | None = None
+        self._finish_reason = ""
+        self._usage_told = False
+
+    def takes(self, event: bytes) -> bool:
+        """Read one event, without its blank line; tell whether it is part of a plain text."""
+        payload = data_of(event + b"\n\n")
         if payload is None:
-            told = count_told(event)
-            if told is not None:
-                counted, tokens = told, told.completion_tokens
-            continue
+            self._count(count_told(event))
+            return True
         try:
             chunk = _decode_chunk(payload)
         except _JSON_ERRORS:
-            return None
-        head = head or chunk
+            return False
+        self._head = head = self._head or chunk
         if chunk.error is not None or chunk.id != head.id or len(chunk.choices) > 1:
-            return None
+            return False
         if chunk.usage is not None:
-            counted, usage_told = chunk.usage.usage(), True
-            tokens = counted.completion_tokens
-        for choice in chunk.choices:
-            delta = choice.delta
-            if choice.index or choice.logprobs is not None or finish_reason:
-                return None
-            if delta is not None and not delta.is_plain():
-                return None
-            if delta is not None and delta.content:
-                texts.append(delta.content)
-                tokens += 1
-            finish_reason = choice.finish_reason or ""
-    if head is None:
-        return SoFar()
-    return SoFar(
-        id=head.id,
-        created=head.created,
-        model=head.model,
-        text="".join(texts),
-        tokens=tokens,
-        finish_reason=finish_reason,
-        prompt_tokens=None if counted is None else counted.prompt_tokens,
-        cached_tokens=0 if counted is None else counted.cached_tokens,
-        usage_told=usage_told,
-    )
+            self._count(chunk.usage.usage())
+            self._usage_told = True
+        return all(map(self._takes_choice, chunk.choices))
+
+    def _count(self, told: Usage | None) -> None:
+        if told is not None:
+            self._counted, self._tokens = told, told.completion_tokens
+
+    def _takes_choice(self, choice: _Choice) -> bool:
+        delta = choice.delta
+        if choice.index or choice.logprobs is not None or self._finish_reason:
+            return False
+        if delta is not None and not delta.is_plain():
+            return False
+        if delta is not None and delta.content:
+            self._texts.append(delta.content)
+            self._tokens += 1
+        self._finish_reason = choice.finish_reason or ""
+        return True
+
+    def so_far(self) -> SoFar:
+        """Return all that was read."""
+        head, counted = self._head, self._counted
+        if head is None:
+            return SoFar()
+        return SoFar(
+            id=head.id,
+            created=head.created,
+            model=head.model,
+            text="".join(self._texts),
+            tokens=self._tokens,
+            finish_reason=self._finish_reason,
+            prompt_tokens=None if counted is None else counted.prompt_tokens,
+            cached_tokens=0 if counted is None else counted.cached_tokens,
+            usage_told=self._usage_told,
+        )
 
 
 # ── going on ──────────────────────────────────────────────────────────────────────────────────
