@@ -104,7 +104,8 @@ def test_a_stream_that_goes_on_is_counted_from_its_beginning(
 
 
 def test_an_engine_that_reports_nothing_is_believed_to_say_a_token_at_a_time() -> None:
-    assert told(ls.delta(content="a") * 3) == ls.delta(content="a") * 3
+    odd = ls.delta(content="a").replace(b"data: ", b"data:  ")
+    assert told(odd * 3) == odd * 3
 
 
 def test_the_counts_of_vllm_are_those_of_its_usage() -> None:

@@ -92,11 +92,15 @@ class StreamTranslation:
             room = ERROR_BODY_BYTES_MAX - len(self._error_body)
             self._error_body += data[: max(room, 0)]
             return b""
-        reader = self._reader
-        passed = self._passed if self._teller is None else self._counted
+        reader, teller = self._reader, self._teller
+        rewrites = self._always_rewrites
         out = []
         for event, chunk in reader.read(data):
-            out.append(passed(event, chunk))
+            if teller is not None:
+                out.append(self._counted(event, chunk, teller))
+            else:
+                plain = not rewrites and chunk.is_plain
+                out.append(event if plain else self._changed(event, chunk))
             if reader.failure is not None:
                 break
         self.produced = reader.produced
@@ -132,23 +136,21 @@ class StreamTranslation:
         self._held.clear()
         return held
 
-    def _passed(self, event: bytes, chunk: Chunk) -> bytes:
-        """Return what the caller gets of an event: itself where nothing has to be changed."""
-        if not self._always_rewrites and chunk.is_plain_but_for_a_count:
-            reports = (chunk.usage is not None) + (chunk.timings is not None)
-            bare = event if not reports else without_report(event) if reports == 1 else None
-            if bare is not None:
-                return bare
-        return self._changed(event, chunk)
-
-    def _counted(self, event: bytes, chunk: Chunk) -> bytes:
+    def _counted(self, event: bytes, chunk: Chunk, teller: CountTeller) -> bytes:
         """Return what the caller gets of an event, and the count where that must be told."""
-        told = self._passed(event, chunk)
-        if not told or chunk.prompt_progress is not None:
-            return told
+        bare = None
+        if not self._always_rewrites:
+            if chunk.is_text_with_a_count:
+                bare = without_report(event)
+            elif chunk.is_plain:
+                bare = event
+        if bare is None:
+            bare = self._changed(event, chunk)
+            if not bare or chunk.prompt_progress is not None:
+                return bare
         delta = chunk.choices[0].delta
-        says = delta is not None and bool(delta.content)
-        return told + self._teller.after(chunk, says=says) if self._teller is not None else told
+        told = teller.after(chunk, says=delta is not None and bool(delta.content))
+        return bare + told if told else bare
 
     def _is_slow(self) -> bool:
         last = self._reader.last

@@ -11,7 +11,8 @@ from helexa.model_runtime.engines.counting import TokenCounter
 from helexa.protocol.inference import Continued
 from helexa.protocol.token_count import count_comment
 
-_REPORTS: Final = (b',"timings":{', b',"usage":{')
+_TIMINGS: Final = b',"timings":{'
+_USAGE: Final = b',"usage":{'
 
 
 def without_report(event: bytes) -> bytes | None:
@@ -21,7 +22,9 @@ def without_report(event: bytes) -> bytes | None:
     """
     if not event.endswith(b"}}\n\n"):
         return None
-    start = max(event.rfind(_REPORTS[0]), event.rfind(_REPORTS[1]))
+    start = event.rfind(_TIMINGS)
+    if start < 0:
+        start = event.rfind(_USAGE)
     if start < 0 or event.count(b"{", start) != event.count(b"}", start) - 1:
         return None
     return event[:start] + b"}\n\n"
