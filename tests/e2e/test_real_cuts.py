@@ -6,8 +6,8 @@ the uncut answer where that does too, because llama.cpp rounds a token that it r
 one that it has just written, and nowhere else.
 """
 
-import asyncio
 import json
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,8 +163,6 @@ async def test_a_stream_of_bytes_that_are_parts_of_characters_is_counted_at_ever
 @pytest.fixture(scope="module")
 def small_model() -> str:
     """Return the small model's file, fetched by the product once."""
-    import subprocess
-
     command = [sys.executable, "-m", "helexa", "pull", CHAT, "--weights-dir", str(WEIGHTS)]
     done = subprocess.run(
         [*command, "-o", "json"], capture_output=True, env=environment(), check=False

@@ -170,6 +170,21 @@ def test_space_at_the_end_is_left_to_the_engine_and_not_told_twice(said, kept):
     assert said + ls.said(out) == f"{said}next"
 
 
+@pytest.mark.parametrize(
+    ("own", "tenant", "salt"),
+    [
+        ({}, "alice", "alice"),
+        ({"cache_salt": "s"}, "alice", "alice:s"),
+        ({"cache_salt": "s"}, "", "s"),
+        ({}, "", None),
+    ],
+)
+def test_a_tenants_prompts_are_cached_for_itself_alone(own, tenant, salt):
+    """S33: whoever names another one's salt has its own before it."""
+    _, body = sent({"messages": [], **own}, tenant=tenant)
+    assert body.get("cache_salt") == salt
+
+
 def test_a_bound_on_tokens_is_clamped_and_none_is_invented():
     """With a bound of its whole context vLLM refuses every prompt."""
     assert "max_tokens" not in sent({"messages": []})[1]

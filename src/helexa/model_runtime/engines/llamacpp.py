@@ -201,6 +201,7 @@ def _generation(inbound: InboundCall, body: Body) -> OutboundCall | Failure:
         legacy_logprobs=wants_logprobs and not chat,
         continues=inbound.continues,
         tells_count=tells_count,
+        hides_cached=bool(inbound.tenant),
     )
     translation = StreamTranslation(plan) if inbound.stream else AggregateTranslation(plan)
     path = "/v1/chat/completions" if chat else "/v1/completions"

@@ -48,6 +48,14 @@ class AnswerPlan:
     """The answer is the next part of a stream that another neuron began."""
     tells_count: bool = False
     """The engine counts with every chunk, and another neuron could continue this stream."""
+    hides_cached: bool = False
+    """The engine's cache is every tenant's: that a prompt was in it tells what others asked."""
+
+    def told(self, usage: Usage) -> Usage:
+        """Return a usage as callers may see it."""
+        if self.hides_cached and usage.cached_tokens:
+            return msgspec.structs.replace(usage, cached_tokens=0)
+        return usage
 
 
 class StreamTranslation:
@@ -65,7 +73,12 @@ class StreamTranslation:
         self._logprobs: dict[int, LegacyLogprobs] = {}
         self._splice = Splice(plan.continues) if plan.continues is not None else None
         self._teller = (
-            CountTeller(self._reader.counter, plan.continues, owes_prompt=plan.include_usage)
+            CountTeller(
+                self._reader.counter,
+                plan.continues,
+                owes_prompt=plan.include_usage,
+                hides_cached=plan.hides_cached,
+            )
             if plan.tells_count
             else None
         )
@@ -210,7 +223,9 @@ class StreamTranslation:
             "created": last.created,
             "model": last.model,
             "choices": [],
-            "usage": usage_json(usage if continues is None else continues.whole(usage)),
+            "usage": usage_json(
+                self._plan.told(usage if continues is None else continues.whole(usage))
+            ),
         }
         if self._splice is not None:
             self._splice.mark(fields)

@@ -6,6 +6,8 @@ every chunk (llama.cpp's `timings_per_token`, vLLM's `continuous_usage_stats`) i
 
 from typing import Final
 
+import msgspec
+
 from helexa.model_runtime.engines.chunks import Chunk
 from helexa.model_runtime.engines.counting import TokenCounter
 from helexa.protocol.inference import Continued
@@ -36,13 +38,19 @@ class CountTeller:
     `owes_prompt`: the prompt's tokens are told with the first count, which is then always told.
     """
 
-    __slots__ = ("_continues", "_counter", "_owes_prompt", "_seen")
+    __slots__ = ("_continues", "_counter", "_hides_cached", "_owes_prompt", "_seen")
 
     def __init__(
-        self, counter: TokenCounter, continues: Continued | None, *, owes_prompt: bool
+        self,
+        counter: TokenCounter,
+        continues: Continued | None,
+        *,
+        owes_prompt: bool,
+        hides_cached: bool = False,
     ) -> None:
         self._counter = counter
         self._continues = continues
+        self._hides_cached = hides_cached
         self._owes_prompt = owes_prompt and (continues is None or continues.prompt_tokens is None)
         self._seen = 0 if continues is None else continues.completion_tokens
         """What a reader of the stream would count so far."""
@@ -68,4 +76,6 @@ class CountTeller:
         whole = exact if continues is None else continues.whole(exact)
         self._seen = whole.completion_tokens
         self._owes_prompt = False
+        if self._hides_cached:
+            whole = msgspec.structs.replace(whole, cached_tokens=0)
         return count_comment(whole)

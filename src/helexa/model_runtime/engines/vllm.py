@@ -252,6 +252,9 @@ def _generation(inbound: InboundCall, body: Body) -> OutboundCall | Failure:
     continues = inbound.continues
     if continues is not None:
         continues = without_space_at_end(body, continues)
+    if inbound.tenant:
+        own = body.get("cache_salt")
+        body.set("cache_salt", f"{inbound.tenant}:{own}" if own else inbound.tenant)
     if chat and trailing_assistant_text(body) is not None:
         body.set("add_generation_prompt", value=False)
         body.set("continue_final_message", value=True)
