@@ -100,9 +100,10 @@ def together(data: bytes) -> list[bytes]:
     """
     events: list[bytes] = []
     for event in data.split(b"\n\n"):
-        if event.startswith(b": tokens ") or b'"finish_reason":null' not in event[:99]:
-            events[-1] += event + b"\n\n" if event else b""
-        else:
+        ends = event.startswith(b"data:") and b'"finish_reason":null' not in event
+        if ends or event.startswith(b": tokens "):
+            events[-1] += event + b"\n\n"
+        elif event:
             events.append(event + b"\n\n")
     return events
 

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from helexa.cortex.gateway.metering import Outcome
-from helexa.protocol.inference import Usage
+from helexa.protocol.inference import Trailer, Usage
 from tests.fakes import llama_stream as ls
 from tests.fakes.fleet import CHAT
 from tests.fakes.gateway import CHUNK, DONE, Caller, Job, Settings, World
@@ -195,13 +195,17 @@ def test_a_stream_that_lost_only_its_end_is_ended(done: bool) -> None:
     """Nothing is computed again for an end mark."""
     world = world_of("n1", "n2")
     caller, job = begun(world, "Hello")
-    job.say(ls.finish() + (DONE if done else b""))
+    job.say(b": tokens 20 1 4\n\n" + ls.finish() + (DONE if done else b""))
     job.neuron.die()
     world.carry()
     assert caller.complete
     assert caller.body.endswith(ls.finish() + DONE)
     assert at_work(world) is job
     assert world.records[0].outcome is Outcome.OK
+    assert world.records[0].trailer == Trailer(
+        usage=Usage(prompt_tokens=20, completion_tokens=1, cached_tokens=4),
+        finish_reason="length",
+    )
     assert world.pipeline.inflight.total == 0
 
 

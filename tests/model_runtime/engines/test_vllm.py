@@ -174,7 +174,7 @@ def test_space_at_the_end_is_left_to_the_engine_and_not_told_twice(said, kept):
     ("own", "tenant", "salt"),
     [
         ({}, "alice", "alice"),
-        ({"cache_salt": "s"}, "alice", "alice:s"),
+        ({"cache_salt": "s"}, "alice", "alice\ns"),
         ({"cache_salt": "s"}, "", "s"),
         ({}, "", None),
     ],

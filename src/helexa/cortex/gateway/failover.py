@@ -74,6 +74,13 @@ class Failover:
             return NOT_KEPT
         return KeptStream(self.kept)
 
+    def trailer_of(self, kept: KeptStream) -> Trailer | None:
+        """Return what a stream that is whole tells of itself, where its neuron did not."""
+        so_far = None if kept.given_up else read_so_far(kept.parts())
+        if so_far is None:
+            return None
+        return Trailer(usage=so_far.usage, finish_reason=so_far.finish_reason)
+
     # ── a neuron gave up ──────────────────────────────────────────────────────────────────────
 
     def gave_up(self, relay: Relay, refusal: Refusal, reset: Reset) -> None:

@@ -254,7 +254,8 @@ def _generation(inbound: InboundCall, body: Body) -> OutboundCall | Failure:
         continues = without_space_at_end(body, continues)
     if inbound.tenant:
         own = body.get("cache_salt")
-        body.set("cache_salt", f"{inbound.tenant}:{own}" if own else inbound.tenant)
+        # No name has a line end, so that no two names and salts make the same.
+        body.set("cache_salt", f"{inbound.tenant}\n{own}" if own else inbound.tenant)
     if chat and trailing_assistant_text(body) is not None:
         body.set("add_generation_prompt", value=False)
         body.set("continue_final_message", value=True)
