@@ -31,7 +31,7 @@ def wishes(rules: ModelRules | None = None) -> Wishes:
 
 
 def replicas(made: Wishes, now: float, known: dict[str, ModelView] = UNLOADED) -> int:
-    made.resize(known, {}, now)
+    made.resize(known, now)
     return made.desired(known)[M].replicas
 
 

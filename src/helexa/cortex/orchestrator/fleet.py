@@ -247,6 +247,7 @@ class FleetState:
         waits = any(n.waits(self._planned_s) for n in self._neurons.values())
         if self._wishes.tick(self._last.models, self._last.neurons, now) or waits:
             self._ledger.plan = True
+        self._ledger.models |= self._wishes.take_reseated()
 
     def _forget(self, neuron_id: NeuronId) -> None:
         neuron = self._neurons.pop(neuron_id)

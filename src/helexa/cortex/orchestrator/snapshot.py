@@ -6,7 +6,7 @@ Reading is free of locks: a reader takes the current snapshot and keeps it for o
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from helexa.cortex.orchestrator.circuit import CLOSED, Circuit, CircuitState
 from helexa.cortex.orchestrator.demand import Learned, ModelDemand
@@ -20,6 +20,10 @@ from helexa.protocol.model import ModelCapability, ModelConfig, ModelStatus
 from helexa.protocol.neuron import Capabilities, NeuronDescriptor, NeuronHealth, NeuronLoad
 from helexa.protocol.workload import WorkloadClass
 
+MANY: Final = 1 << 30
+WAITING_PER_REPLICA_MAX: Final = 2
+"""Requests sent to a replica past its seats, so that no seat is empty while its next request is on
+its way. All others wait in the gateway, where they can still go first, elsewhere, or away."""
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
@@ -52,6 +56,23 @@ class Replica:
     """Requests in the neuron's own queue, as it last reported."""
     circuit: CircuitState = CircuitState.CLOSED
     """Also told where it does not count, because too many replicas of the model fail."""
+    useful_seats: int | None = None
+    """Requests at a time past which its engine makes no more tokens; None where not learned."""
+
+    @property
+    def seats(self) -> int:
+        """Return how many requests it is given at a time; at least 1."""
+        return min(self.useful_seats or MANY, self.capability.seats or 1)
+
+    @property
+    def open_max(self) -> int:
+        """Return how many requests may be open on it.
+
+        `WAITING_PER_REPLICA_MAX` more than its engine works on wait in the neuron; where it is
+        given fewer than that, one more would not wait there, but be worked on beside the others.
+        """
+        own = self.capability.seats or 1
+        return self.seats if self.seats < own else own + WAITING_PER_REPLICA_MAX
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from helexa.cortex.orchestrator.wishes import Wishes
 from helexa.protocol.control import UnloadModel
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
-from helexa.protocol.model import ModelCapability, ModelConfig
+from helexa.protocol.model import ModelCapability, ModelConfig, ModelStatus
 
 _ROUTABLE = frozenset({NeuronState.CONNECTED, NeuronState.SUSPECT})
 _UNKNOWN = ModelCapability()
@@ -53,7 +53,7 @@ def next_snapshot(
     plans = everything or ledger.plan
     desired = last.desired
     if plans:
-        wishes.resize(last.models, views, now)
+        wishes.resize(last.models, now)
         desired = wishes.desired(last.models)
     outlook = wishes.outlook(now) if plans or ledger.demand else last.outlook
     picture = Picture(desired, views, ledger.holders, outlook, now)
@@ -190,7 +190,7 @@ def _model_view(model_id: ModelId, picture: Picture) -> ModelView | None:
         return None
     moves = any(neuron.draining for neuron, _ in where)
     relieved = moves and is_relieved(wanted, model_id, [neuron for neuron, _ in instances])
-    replicas = _replicas(where, relieved=relieved)
+    replicas = _replicas(where, picture.outlook, relieved=relieved)
     if all(replica.cordoned for replica in replicas):
         replicas = ()  # what serves it is on its way out: to callers it is not loaded
     view = ModelView(
@@ -290,7 +290,7 @@ def _loading(
     return found
 
 
-def _replicas(where: Where, *, relieved: bool) -> tuple[Replica, ...]:
+def _replicas(where: Where, outlook: Outlook, *, relieved: bool) -> tuple[Replica, ...]:
     """Return what may be sent requests; of those in use, not too many are out by their circuits."""
     loaded = [
         (neuron, instance)
@@ -306,6 +306,7 @@ def _replicas(where: Where, *, relieved: bool) -> tuple[Replica, ...]:
         _replica(
             neuron,
             instance,
+            outlook,
             cordoned=neuron.draining and relieved,
             restricted=neuron.descriptor.id in restricted,
         )
@@ -314,16 +315,22 @@ def _replicas(where: Where, *, relieved: bool) -> tuple[Replica, ...]:
 
 
 def _replica(
-    neuron: NeuronView, instance: Instance, *, cordoned: bool, restricted: bool
+    neuron: NeuronView,
+    instance: Instance,
+    outlook: Outlook,
+    *,
+    cordoned: bool,
+    restricted: bool,
 ) -> Replica:
     status = instance.status
     assert status is not None
     circuit = instance.circuit.state
+    capability = status.capability or _UNKNOWN
     return Replica(
         model_id=status.model_id,
         neuron_id=neuron.descriptor.id,
         epoch=neuron.descriptor.epoch,
-        capability=status.capability or _UNKNOWN,
+        capability=capability,
         # A neuron's problems are not a replica's: another model that failed there, or a state
         # that could not be saved, keeps nobody from using the models that run.
         healthy=not (restricted and circuit is CircuitState.OPEN),
@@ -333,7 +340,20 @@ def _replica(
         active_requests=status.active_requests,
         waiting_requests=status.waiting_requests,
         circuit=circuit,
+        useful_seats=_useful_seats(neuron, status, capability.seats, outlook),
     )
+
+
+def _useful_seats(
+    neuron: NeuronView, status: ModelStatus, reported: int, outlook: Outlook
+) -> int | None:
+    """Return how many seats were learned to be of use; None where all that are reported are."""
+    if status.config is None or not outlook.learned.useful:
+        return None
+    hardware = hardware_key(neuron.capabilities.hardware)
+    key = (status.model_id, status.config.engine, hardware)
+    seats = outlook.learned.seats(key, reported, outlook.policy.learned_seats_min)
+    return seats if seats < reported else None
 
 
 def _capability(where: Where) -> ModelCapability | None:

@@ -40,13 +40,16 @@ from helexa.cortex.orchestrator.snapshot import (
     Outlook,
     frozen,
 )
+from helexa.cortex.orchestrator.useful_seats import Achieved
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.neuron import HardwareReport
 
 Wish = DesiredChanged | ModelWanted | ModelUnwanted | ModelPinned | DemandSampled | DemandRestored
-OBSERVED_S: Final = 10.0
-"""Throughput is learned from a model's smoothed rates at this interval."""
+SETTLED_S: Final = 10.0
+"""How often it is decided how many seats are of use."""
+ACHIEVED_MAX: Final = 4096
+"""What replicas achieved that is kept from one tick to the next."""
 
 
 class Wishes:
@@ -60,7 +63,9 @@ class Wishes:
         self._scales: dict[ModelId, Scale] = {}
         self._set_aside: set[ModelId] = set()
         self._pinned: set[ModelId] = set()
-        self._observed_s = 0.0
+        self._settled_s = 0.0
+        self._achieved: list[tuple[ModelId, Achieved]] = []
+        self._reseated: set[ModelId] = set()
         self.configured: dict[ModelId, DesiredModel] = {}
         self.demand = DemandState()
 
@@ -88,6 +93,8 @@ class Wishes:
 
     def _configure(self, event: DesiredChanged) -> None:
         if event.policy is not None:
+            if event.policy.learned_seats_min != self._policy.learned_seats_min:
+                self._reseated |= {model_id for model_id, _, _ in self.demand.useful}
             self._policy = event.policy
         self.configured = {
             config.id: DesiredModel(
@@ -112,6 +119,8 @@ class Wishes:
         for sample in event.samples:
             if sample.waiting:
                 self._set_aside.discard(sample.model_id)
+            if len(self._achieved) < ACHIEVED_MAX:
+                self._achieved += ((sample.model_id, each) for each in sample.achieved)
         return any(not sample.is_empty for sample in event.samples)
 
     def _restore(self, memory: DemandMemory, away_s: float, now: float) -> None:
@@ -146,26 +155,22 @@ class Wishes:
             del self._demanded[key]
         self._observe(models, neurons, now)
         before = {key: scale.replicas for key, scale in self._scales.items()}
-        self.resize(models, neurons, now)
+        self.resize(models, now)
         if old or before != {key: scale.replicas for key, scale in self._scales.items()}:
             return True
         # Who waits long enough may displace somebody, who is in use falls idle, and a replica too
         # many may leave: while a model has not what it should have, every tick is planned.
-        return any(
+        return bool(self._reseated) or any(
             self._is_waited_for(key) or len(models[key].replicas) != scale.replicas
             for key, scale in self._scales.items()
             if key in models
         )
 
-    def resize(
-        self, models: Mapping[str, ModelView], neurons: Mapping[NeuronId, NeuronView], now: float
-    ) -> None:
+    def resize(self, models: Mapping[str, ModelView], now: float) -> None:
         """Work out how many replicas of each configured model there should be."""
         scales: dict[ModelId, Scale] = {}
-        learned = self._learned()
         for model_id, desired in self.configured.items():
-            view = models.get(model_id)
-            load = self._load(desired, view, neurons, learned, now)
+            load = self._load(desired, models.get(model_id), now)
             rules = self._rules(desired)
             before = self._scales.get(model_id) or first_scale(load.loaded, rules)
             if model_id in self._set_aside:
@@ -176,26 +181,11 @@ class Wishes:
             scales[model_id] = after if count == after.replicas else replace(after, replicas=count)
         self._scales = scales
 
-    def _load(
-        self,
-        desired: DesiredModel,
-        view: ModelView | None,
-        neurons: Mapping[NeuronId, NeuronView],
-        learned: Learned,
-        now: float,
-    ) -> Load:
+    def _load(self, desired: DesiredModel, view: ModelView | None, now: float) -> Load:
         model_id = desired.config.id
         demand = self.demand.of(model_id, now)
         replicas = view.replicas if view is not None else ()
-        seats = [
-            learned.seats(
-                desired.config.engine,
-                hardware_key(neurons[r.neuron_id].capabilities.hardware),
-                r.capability.seats,
-            )
-            for r in replicas
-            if r.neuron_id in neurons
-        ]
+        seats = [replica.seats for replica in replicas]
         active = any(r.active_requests for r in replicas)
         return Load(
             expected=demand.expected(),
@@ -213,24 +203,26 @@ class Wishes:
     def _observe(
         self, models: Mapping[str, ModelView], neurons: Mapping[NeuronId, NeuronView], now: float
     ) -> None:
-        """Learn what a replica achieves at the concurrency that it has now."""
-        if now - self._observed_s < OBSERVED_S:
-            return
-        self._observed_s = now
-        for model_id, demand in self.demand.models.items():
-            view = models.get(model_id)
-            if view is None or not view.replicas or not demand.in_flight or demand.waiting:
-                continue
-            kinds = {
-                hardware_key(neurons[r.neuron_id].capabilities.hardware)
-                for r in view.replicas
-                if r.neuron_id in neurons
-            }
-            count = len(view.replicas)
-            if len(kinds) == 1 and demand.concurrency >= 0.5 * count:
-                speed = demand.completion_tokens[0] / count
-                key = (view.config.engine, kinds.pop())
-                self.demand.worked(key, demand.concurrency / count, speed)
+        """Learn how many requests at a time are of use, from what replicas achieved."""
+        achieved, self._achieved = self._achieved, []
+        for model_id, each in achieved:
+            view, neuron = models.get(model_id), neurons.get(each.neuron_id)
+            replicas = view.replicas if view is not None else ()
+            replica = next((r for r in replicas if r.neuron_id == each.neuron_id), None)
+            if view is not None and neuron is not None and replica is not None:
+                key = (model_id, view.config.engine, hardware_key(neuron.capabilities.hardware))
+                # Those past its engine's seats wait in the neuron's own line.
+                at_work = min(each.concurrency, float(replica.capability.seats))
+                speed = at_work * each.stream_tokens_per_s
+                self.demand.worked(key, at_work, speed, each.requests)
+        if now - self._settled_s >= SETTLED_S:
+            self._settled_s = now
+            self._reseated |= self.demand.settle(least=self._policy.learned_seats_min, now=now)
+
+    def take_reseated(self) -> set[ModelId]:
+        """Return the models whose replicas are given more or fewer seats since the last call."""
+        reseated, self._reseated = self._reseated, set()
+        return reseated
 
     # ── what comes of it ──────────────────────────────────────────────────────────────────────
 
@@ -292,13 +284,13 @@ class Wishes:
         )
 
     def _learned(self) -> Learned:
-        return Learned(self.demand.load_s, self.demand.throughput)
+        return Learned(self.demand.load_s, self.demand.useful)
 
     def memory(self, now: float, wall_s: float) -> DemandMemory:
         """Return what is worth keeping over a restart."""
         self.demand.retain(self.configured, now)
         keys = sorted(self.demand.models.keys() | self._pinned | self._set_aside)
-        loads, throughputs = learned_of(self.demand)
+        loads, seats = learned_of(self.demand)
         return DemandMemory(
             wall_s=wall_s,
             models=tuple(
@@ -313,5 +305,5 @@ class Wishes:
                 for key in keys
             ),
             loads=loads,
-            throughputs=throughputs,
+            seats=seats,
         )
