@@ -5,7 +5,7 @@ from types import MappingProxyType
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helexa.cortex.orchestrator.filters import WAITING_PER_REPLICA_MAX
+from helexa.cortex.orchestrator.snapshot import WAITING_PER_REPLICA_MAX
 from helexa.cortex.orchestrator.requests import RoutingRequest
 from helexa.cortex.orchestrator.scheduler import RoutingDecision, explain, route
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, ModelView, NeuronView, Replica

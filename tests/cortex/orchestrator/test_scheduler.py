@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helexa.cortex.orchestrator.filters import WAITING_PER_REPLICA_MAX
+from helexa.cortex.orchestrator.snapshot import WAITING_PER_REPLICA_MAX
 from helexa.cortex.orchestrator.prefix import blocks_of
 from helexa.cortex.orchestrator.requests import RoutingDecision
 from helexa.cortex.orchestrator.router import Router

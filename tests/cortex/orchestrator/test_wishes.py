@@ -8,19 +8,28 @@ from helexa.cortex.orchestrator.events import (
     ModelPinned,
     ModelUnwanted,
     ModelWanted,
+    NeuronHeard,
+    Tick,
 )
 from helexa.cortex.orchestrator.policy import FleetPolicy
-from helexa.cortex.orchestrator.rules import ModelRules
+from helexa.cortex.orchestrator.rules import ModelRules, ProvisioningPolicy
 from helexa.cortex.orchestrator.sizing import DEMAND_S
-from helexa.cortex.orchestrator.snapshot import ModelView, Replica
+from helexa.cortex.orchestrator.snapshot import ModelView, NeuronView, Replica
+from helexa.cortex.orchestrator.useful_seats import OBSERVATIONS_MIN, Achieved, step_of
 from helexa.cortex.orchestrator.wishes import Wishes
 from helexa.protocol.ids import ModelId, NeuronId
-from tests.fakes.fleet import CHAT, model
+from tests.fakes.fleet import CHAT, fleet, joined, model, register, status
 
 M = ModelId("m")
 UNLOADED = {"m": ModelView(config=model())}
 LOADED = {"m": ModelView(config=model(), replicas=(Replica(M, NeuronId("n1"), 1, CHAT),))}
 ON_DEMAND = ModelRules(min_replicas=0, keep_alive_s=600.0)
+
+
+def fleet_view() -> NeuronView:
+    state = fleet(model())
+    state.apply([joined(1, register("n1", status(model())))], 0.0)
+    return state.snapshot(0.0).neurons[NeuronId("n1")]
 
 
 def wishes(rules: ModelRules | None = None) -> Wishes:
@@ -121,3 +130,42 @@ def test_what_was_learned_is_joined_with_the_spec_by_model_id() -> None:
     assert again.demand.models[M].service_s == 2.0
     assert 0 < again.demand.models[M].requests[2] < made.demand.models[M].requests[2]
     assert list(again.demand.models) == ["m"]
+
+
+def achieved(concurrency: float, stream_tokens_per_s: float) -> DemandSampled:
+    told = Achieved(NeuronId("n1"), OBSERVATIONS_MIN, concurrency, stream_tokens_per_s)
+    return DemandSampled((DemandSample(M, finished=OBSERVATIONS_MIN, achieved=(told,)),))
+
+
+def test_replicas_are_given_the_seats_that_were_learned_to_be_of_use() -> None:
+    """R6.10: the snapshot that requests are routed by has them, and a new one is made for it."""
+    state = fleet(model())
+    state.apply([joined(1, register("n1", status(model())))], 0.0)
+    assert state.snapshot(0.0).models["m"].replicas[0].seats == CHAT.seats == 4
+    state.apply([achieved(1, 30.0), achieved(2, 29.0), achieved(4, 15.0)], 9.0)
+    state.apply([NeuronHeard(NeuronId("n1"), 1, 10.0), Tick()], 10.0)
+    (replica,) = state.snapshot(10.0).models["m"].replicas
+    assert (replica.seats, replica.open_max) == (2, 2)
+    assert state.memory(10.0, 0.0).seats[0].limit == 2
+
+
+def test_requests_in_the_neuron_s_own_line_were_not_at_work() -> None:
+    """Six on four seats is four at work: the curve must not promise more at six."""
+    made = wishes()
+    made.take(achieved(6, 25.0), 1.0, LOADED)
+    neurons = {NeuronId("n1"): fleet_view()}
+    made.tick(LOADED, neurons, 1.0)
+    (curve,) = (useful.curve for useful in made.demand.useful.values())
+    assert curve.tokens_per_s[step_of(4)] == 100.0
+    assert not curve.observations[step_of(6)]
+
+
+def test_a_floor_that_an_operator_moves_counts_at_once() -> None:
+    state = fleet(model())
+    state.apply([joined(1, register("n1", status(model())))], 0.0)
+    assert state.snapshot(0.0).models["m"].replicas[0].seats == 4
+    state.apply([achieved(2, 30.0), achieved(4, 15.0)], 9.0)
+    state.apply([NeuronHeard(NeuronId("n1"), 1, 10.0), Tick()], 10.0)
+    policy = ProvisioningPolicy(learned_seats_min=3)
+    state.apply([DesiredChanged(models=(model(),), policy=policy, cause="spec")], 11.0)
+    assert state.snapshot(11.0).models["m"].replicas[0].seats == 3

@@ -357,6 +357,7 @@ class FleetState:
     def _wish(self, event: Wish, now: float) -> None:
         if self._wishes.take(event, now, self._last.models):
             self._ledger.wish(plan=not isinstance(event, ev.DemandSampled))
+        self._ledger.models |= self._wishes.take_reseated()
 
     def _request_outcome(self, event: ev.RequestOutcome, now: float) -> None:
         neuron = self._neurons.get(event.neuron_id)

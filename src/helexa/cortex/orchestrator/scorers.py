@@ -138,8 +138,8 @@ def ranks_of(key: str, candidates: list[Candidate]) -> list[int]:
 def cache(field: Field) -> list[float] | None:
     """Return CACHE_FULL_S * max(0, used - CACHE_FULL_FROM) / (1 - CACHE_FULL_FROM).
 
-    `used` is the share of the engine's cache (context tokens times its engine's seats) that the tokens of open
-    requests and of this one take, estimated from their size.
+    `used` is the share of the engine's cache (context tokens times its own seats) that the tokens
+    of open requests and of this one take, estimated from their size.
     """
     if not any(c.pace.tokens_open for c in field.candidates):
         return None

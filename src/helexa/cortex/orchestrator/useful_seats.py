@@ -31,8 +31,9 @@ OBSERVATIONS_MIN: Final = 20
 WEIGHT: Final = 0.05
 """Share of one request in its step, once that is known: about forty make it new."""
 PROBE_S: Final = 900.0
-PROBE_AGAIN_S: Final = 30.0
-"""After a probe that brought more, the next step is tried soon: the way back up takes minutes."""
+REST_S: Final = 120.0
+"""After each change nothing is changed, so that what is judged next was seen since. After a probe
+that brought more, the next step is tried then: the way back up takes minutes."""
 
 
 class Achieved(msgspec.Struct, frozen=True, gc=False):
@@ -113,6 +114,8 @@ class UsefulSeats:
     """Requests at a time past which nothing is gained; 0 while that is unknown."""
     probe_at_s: float = 0.0
     """Monotonic time from which more may be tried."""
+    judge_at_s: float = 0.0
+    """Monotonic time from which the limit may change again."""
     probing: bool = False
     """The step above the limit is being tried."""
 
@@ -123,10 +126,10 @@ class UsefulSeats:
             tried = self._next()
             if tried and not self.curve.knows(tried):
                 return self
-            pause_s = PROBE_S if limit == self.limit else PROBE_AGAIN_S
-            return UsefulSeats(self.curve, limit, now + pause_s)
-        if limit != self.limit:
-            return UsefulSeats(self.curve, limit, now + PROBE_S)
+            pause_s = PROBE_S if limit == self.limit else REST_S
+            return UsefulSeats(self.curve, limit, now + pause_s, now + REST_S)
+        if limit != self.limit and now >= self.judge_at_s:
+            return UsefulSeats(self.curve, limit, now + PROBE_S, now + REST_S)
         tried = self._next()
         if tried and waited_for and now >= self.probe_at_s:
             return replace(self, curve=self.curve.without(tried), probing=True)

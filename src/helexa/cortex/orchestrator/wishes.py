@@ -94,7 +94,7 @@ class Wishes:
     def _configure(self, event: DesiredChanged) -> None:
         if event.policy is not None:
             if event.policy.learned_seats_min != self._policy.learned_seats_min:
-                self._reseated |= {model_id for model_id, _, _ in self.demand.useful}
+                self._reseated.update(model_id for model_id, _, _ in self.demand.useful)
             self._policy = event.policy
         self.configured = {
             config.id: DesiredModel(
