@@ -1,4 +1,4 @@
-"""How many requests at a time are of use: what is learned, when it changes, and that it can rise."""
+"""How many requests at a time are of use: what is learned, and when that changes, both ways."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from helexa.cortex.orchestrator.useful_seats import (
     CONCURRENCIES,
     OBSERVATIONS_MIN,
-    REST_S,
     PROBE_S,
+    REST_S,
     Curve,
     UsefulSeats,
     step_of,
@@ -146,7 +146,7 @@ def morning(replica: Replica, speed: Callable[[int], float]) -> None:
 @pytest.mark.parametrize("later", [2, 4, 8, 16, 32])
 def test_a_busy_replica_finds_its_knee_again_and_does_not_swing(knee: int, later: int) -> None:
     """One bad hour must not count for ever, and noise of a tenth must not move it."""
-    dice = Random(f"{knee} {later}")  # noqa: S311  # a repeatable script, not a secret
+    dice = Random(f"{knee} {later}")
     replica = Replica(reported=32, noise=lambda: dice.uniform(0.9, 1.1))
     morning(replica, ramp(knee))
     assert replica.useful.limit == knee

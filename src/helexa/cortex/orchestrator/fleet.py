@@ -247,7 +247,6 @@ class FleetState:
         waits = any(n.waits(self._planned_s) for n in self._neurons.values())
         if self._wishes.tick(self._last.models, self._last.neurons, now) or waits:
             self._ledger.plan = True
-        self._ledger.models |= self._wishes.take_reseated()
 
     def _forget(self, neuron_id: NeuronId) -> None:
         neuron = self._neurons.pop(neuron_id)
@@ -357,7 +356,6 @@ class FleetState:
     def _wish(self, event: Wish, now: float) -> None:
         if self._wishes.take(event, now, self._last.models):
             self._ledger.wish(plan=not isinstance(event, ev.DemandSampled))
-        self._ledger.models |= self._wishes.take_reseated()
 
     def _request_outcome(self, event: ev.RequestOutcome, now: float) -> None:
         neuron = self._neurons.get(event.neuron_id)

@@ -61,9 +61,7 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
     tokens_per_s: tuple[float, ...] = (0.0,) * len(CONCURRENCIES)
     observations: tuple[int, ...] = (0,) * len(CONCURRENCIES)
 
-    def with_sample(
-        self, concurrency: float, tokens_per_s: float, requests: int = 1
-    ) -> "Curve":
+    def with_sample(self, concurrency: float, tokens_per_s: float, requests: int = 1) -> "Curve":
         """Return it with what so many more requests showed."""
         place = step_of(concurrency)
         count, before = self.observations[place], self.tokens_per_s[place]
@@ -78,6 +76,11 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
         """Tell whether enough was seen at a step."""
         return self.observations[CONCURRENCIES.index(step)] >= OBSERVATIONS_MIN
 
+    def known(self) -> dict[int, float]:
+        """Return the tokens per second of the steps that are known."""
+        pairs = zip(CONCURRENCIES, self.tokens_per_s, strict=True)
+        return {step: round(speed, 2) for step, speed in pairs if self.knows(step)}
+
     def limit_after(self, limit: int, least: int) -> int:
         """Return the step to limit a replica to, after `limit`; 0 is none.
 
@@ -86,11 +89,7 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
         """
         lowest = CONCURRENCIES[step_of(least)]
         limit = max(limit, lowest) if limit else 0
-        known = {
-            step: speed
-            for step, speed in zip(CONCURRENCIES, self.tokens_per_s, strict=True)
-            if step >= lowest and self.knows(step)
-        }
+        known = {step: speed for step, speed in self.known().items() if step >= lowest}
         if len(known) < 2:
             return limit
         best = max(known.values())

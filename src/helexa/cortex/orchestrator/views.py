@@ -55,6 +55,7 @@ def next_snapshot(
     if plans:
         wishes.resize(last.models, now)
         desired = wishes.desired(last.models)
+        ledger.models |= wishes.take_reseated()
     outlook = wishes.outlook(now) if plans or ledger.demand else last.outlook
     picture = Picture(desired, views, ledger.holders, outlook, now)
     models = changed_views(picture, last, ledger, everything=everything)
