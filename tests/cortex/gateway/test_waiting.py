@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from helexa.cortex.gateway.metering import Outcome
+from helexa.cortex.orchestrator.events import ModelWanted
 from helexa.cortex.orchestrator.snapshot import WAITING_PER_REPLICA_MAX, FleetSnapshot
 from helexa.protocol.errors import Refusal
 from helexa.protocol.ports import ANONYMOUS, Principal
@@ -294,3 +295,23 @@ def test_anonymous_callers_leave_the_last_seat_of_those_that_are_of_use() -> Non
     ask(world, "a")
     nobody = ask(world)
     assert (len(jobs(world)), world.pipeline.room.queued, nobody.text) == (1, 1, "")
+
+
+def test_a_request_is_held_while_the_neuron_of_its_model_is_on_its_way_back() -> None:
+    """Right after a restart of cortex: held as for a model that loads, and bounded by it."""
+    world = World("n1")
+    away = snapshot_of()
+    view = replace(away.models["m"], expected=True, because="waits for n1")
+    world.snapshot = replace(away, models={"m": view}, memo={})
+    _, caller = world.ask()
+    assert (world.pipeline.room.held, caller.text) == (1, "")
+    assert any(isinstance(report, ModelWanted) for report in world.reports)
+    _, other = world.ask()
+    world.publish(snapshot_of("n1"))
+    finish(world, 0)
+    assert caller.body == ANSWER
+    world.publish(snapshot_of())
+    finish(world, 1)
+    assert other.body == ANSWER
+    _, late = world.ask()
+    assert (late.status, late.error["code"]) == (503, "service_unavailable")

@@ -6,9 +6,11 @@ from types import MappingProxyType
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from helexa.cortex.control_plane.memory import events_of, memory_of
 from helexa.cortex.orchestrator.commands import Provision
 from helexa.cortex.orchestrator.demand import DemandSample
 from helexa.cortex.orchestrator.events import (
+    CapabilitiesChanged,
     CommandAnswered,
     DemandSampled,
     DesiredChanged,
@@ -21,12 +23,13 @@ from helexa.cortex.orchestrator.events import (
     Tick,
 )
 from helexa.cortex.orchestrator.fleet import FleetState
-from helexa.cortex.orchestrator.policy import REPLACE_AFTER_S, SURPLUS_S
+from helexa.cortex.orchestrator.policy import REPLACE_AFTER_S, SURPLUS_S, FleetPolicy
 from helexa.cortex.orchestrator.provisioner import by_need, reconcile
 from helexa.cortex.orchestrator.rules import ModelRules, Priority, ProvisioningPolicy
 from helexa.protocol.control import LoadModel, ProvisioningResponse, UnloadModel, UpsertModelConfig
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
+from helexa.protocol.model import ModelConfig
 from helexa.protocol.neuron import NeuronHealth, NeuronLoad
 from tests.fakes.fleet import GIB, fleet, joined, model, register, status
 from tests.fakes.fleet_world import FleetWorld
@@ -136,6 +139,97 @@ def test_only_what_this_cortex_put_there_is_taken_away() -> None:
     state.apply([NeuronBeat(N1, 1, NeuronHealth(), NeuronLoad(), (status(theirs),))], 14.0)
     state.apply([Tick()], 14.0)
     assert reconcile(state.snapshot(14.0), 14.0) == []
+
+
+KEEP_ALIVE_S = 100.0
+
+
+def lent(*others: ModelConfig) -> FleetState:
+    """A fleet whose neuron has a config of `m` that no config of cortex names; `m` was loaded on
+    request at 2 s."""
+    policy = FleetPolicy(provisioning=ProvisioningPolicy(keep_alive_s=KEEP_ALIVE_S))
+    state = fleet(*others, policy=policy, rules=ModelRules(min_replicas=0))
+    state.apply([joined(1, register("n1", status(model(), ModelState.UNLOADED)))], 0.0)
+    state.snapshot(0.0)
+    state.apply([ModelWanted(M, "request-1")], 0.0)
+    (load,) = state.issue(reconcile(state.snapshot(0.0), 0.0), 0.0)
+    assert isinstance(load.command, LoadModel)
+    state.apply([ModelReported(N1, 1, status(model(), ModelState.LOADING))], 1.0)
+    state.apply([ModelReported(N1, 1, status(model()))], 2.0)
+    return state
+
+
+def beat_of(state: FleetState, now: float) -> list[Provision]:
+    """Let the neuron be heard, and a tick pass; return what is asked for then, if a plan is due."""
+    heard = NeuronBeat(N1, 1, NeuronHealth(), NeuronLoad(), (status(model()),))
+    state.apply([heard, Tick()], now)
+    due = state.plan_is_due(now)
+    return state.issue(reconcile(state.snapshot(now), now), now) if due else []
+
+
+def test_a_model_that_only_a_neuron_knows_leaves_by_the_default_keep_alive() -> None:
+    """Its config is the neuron's own, and stays there."""
+    state = lent()
+    assert beat_of(state, 2.0 + KEEP_ALIVE_S - 1.0) == []
+    (unload,) = beat_of(state, 2.0 + KEEP_ALIVE_S)
+    assert unload.command == UnloadModel(model_id=M)
+    assert unload.cause == "idle for 100 s"
+
+
+def test_a_model_that_only_a_neuron_knows_stays_while_it_is_used() -> None:
+    state = lent()
+    state.apply([DemandSampled((DemandSample(M, arrivals=1, in_flight=1),))], 50.0)
+    assert beat_of(state, 500.0) == [], "in use"
+    state.apply([DemandSampled((DemandSample(M, finished=1),))], 510.0)
+    assert beat_of(state, 510.0 + KEEP_ALIVE_S - 1.0) == []
+    for_ever = ProvisioningPolicy(keep_alive_s=None)
+    state.apply([DesiredChanged(models=(), policy=for_ever)], 600.0)
+    assert beat_of(state, 5000.0) == []
+
+
+def test_what_somebody_else_loaded_from_a_neuron_s_own_config_is_left_alone() -> None:
+    state = fleet(policy=FleetPolicy(provisioning=ProvisioningPolicy(keep_alive_s=KEEP_ALIVE_S)))
+    state.apply([joined(1, register("n1", status(model())))], 0.0)
+    state.snapshot(0.0)
+    assert beat_of(state, 10_000.0) == []
+
+
+def test_a_pinned_model_that_only_a_neuron_knows_does_not_leave() -> None:
+    state = lent()
+    state.apply([ModelPinned(M, pinned=True)], 3.0)
+    assert beat_of(state, 10_000.0) == []
+    state.apply([ModelPinned(M, pinned=False)], 10_001.0)
+    (unload,) = beat_of(state, 10_002.0)
+    assert unload.command == UnloadModel(model_id=M)
+
+
+def test_a_model_that_was_loaded_on_request_makes_room_like_any_other() -> None:
+    other = model("other")
+    state = lent(other)
+    small = register("n1", status(model()), budget_bytes=GIB)
+    state.apply(
+        [
+            CapabilitiesChanged(
+                N1, 1, small.capabilities, (status(model()), status(other, ModelState.UNLOADED))
+            )
+        ],
+        10.0,
+    )
+    state.snapshot(10.0)
+    state.apply([ModelWanted(ModelId("other"), "request-2")], 20.0)
+    (unload,) = state.issue(reconcile(state.snapshot(20.0), 20.0), 20.0)
+    assert (unload.model_id, unload.makes_room_for) == ("m", "other")
+
+
+def test_what_was_lent_is_remembered_over_a_restart_of_cortex() -> None:
+    memory = memory_of(lent().snapshot(2.0))
+    again = fleet(policy=FleetPolicy(provisioning=ProvisioningPolicy(keep_alive_s=KEEP_ALIVE_S)))
+    again.apply(events_of(memory), 0.0)
+    again.apply([joined(1, register("n1", status(model())))], 1.0)
+    again.snapshot(1.0)
+    assert beat_of(again, 50.0) == []
+    (unload,) = beat_of(again, 1.0 + KEEP_ALIVE_S)
+    assert unload.command == UnloadModel(model_id=M)
 
 
 def test_a_model_that_its_neuron_was_made_to_forget_is_given_its_config_again() -> None:

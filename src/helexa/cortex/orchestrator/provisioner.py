@@ -18,7 +18,8 @@ Rules
 - Where nothing is free, models make room by the rule of `retention`; the newcomer has their place
   reserved from then on.
 - Replicas too many leave, the least used first, those on cordoned neurons before all others.
-- Only what this cortex put somewhere, and nobody wants any more, is taken away for good.
+- Only what this cortex put somewhere, and nobody wants any more, is taken away for good. What it
+  loaded on request by a neuron's own config is unloaded after the default keep-alive.
 """
 
 from collections.abc import Iterator
@@ -188,22 +189,28 @@ def _update_configs(desired: DesiredModel, board: Board) -> Iterator[Provision]:
 
 
 def _take_away(snapshot: FleetSnapshot, board: Board) -> Iterator[Provision]:
+    """Unload what nobody names any more: what is ours for good, what was lent once it is idle."""
     for neuron in board.neurons:
         if neuron.state is not NeuronState.CONNECTED or neuron.draining:
             continue
         for model_id in sorted(neuron.instances):
             instance = neuron.instances[model_id]
             if (
-                instance.owned
+                (instance.owned or instance.lent)
                 and instance.pending is None
                 and not board.leaves(neuron, model_id)
                 and model_id not in snapshot.desired
                 and instance.status is not None
                 and instance.state is not ModelState.UNLOADING
             ):
-                yield Provision(
-                    neuron.descriptor.id,
-                    model_id,
-                    UnloadModel(model_id=model_id, forget=True),
-                    "no longer wanted",
-                )
+                because = "no longer wanted" if instance.owned else _idle(instance, model_id, board)
+                if because:
+                    unload = UnloadModel(model_id=model_id, forget=instance.owned)
+                    yield Provision(neuron.descriptor.id, model_id, unload, because)
+
+
+def _idle(instance: Instance, model_id: ModelId, board: Board) -> str:
+    """Say for how long a lent model has been idle; empty where it is to stay."""
+    keep_alive_s, idle_s = board.outlook.policy.keep_alive_s, board.idle_s(instance, model_id)
+    stays = keep_alive_s is None or idle_s < keep_alive_s
+    return "" if stays or not _rests(instance) else f"idle for {idle_s:.0f} s"

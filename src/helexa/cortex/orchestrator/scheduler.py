@@ -329,6 +329,8 @@ def _refuse_not_loaded(
     if model.capability is not None and not supports(request, model.capability):
         return refuse_unsupported(request, model)
     name = model.config.id
+    if model.expected:
+        return Refusal(ErrorCode.MODEL_LOADING, f"model {name!r} {model.because}")
     if model.loading or model.loadable:
         done = f" ({model.progress:.0%})" if model.progress is not None else ""
         return Refusal(

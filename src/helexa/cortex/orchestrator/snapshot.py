@@ -106,6 +106,9 @@ class Instance:
     """Why the neuron last refused."""
     owned: bool = False
     """This cortex put it there; only then is it taken away again when nobody wants it."""
+    lent: bool = False
+    """This cortex loaded it on request, by a config of the neuron's own that no config of cortex
+    names: it leaves when it is idle, and its config stays."""
     circuit: Circuit = CLOSED
     """How its requests ended, as far as the neuron or engine is to answer for it."""
     since_s: float = 0.0
@@ -177,6 +180,10 @@ class ModelView:
     ready_at_s: float | None = None
     """Monotonic time at which its load should be done, by what loads took before."""
     pinned: bool = False
+    expected: bool = False
+    """Not loaded, and a neuron that has it or may take it is not back since cortex restarted."""
+    lent: bool = False
+    """Some neuron has it because somebody asked, and no config names it (`Instance.lent`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Final
 
-from helexa.cortex.orchestrator.board import Board, holds
+from helexa.cortex.orchestrator.board import Board, holds, is_awaited
 from helexa.cortex.orchestrator.circuit import CLOSED, CircuitState, restricted_of
+from helexa.cortex.orchestrator.constraints import may_take
 from helexa.cortex.orchestrator.demand import hardware_key
 from helexa.cortex.orchestrator.draining import is_relieved
 from helexa.cortex.orchestrator.ledger import Ledger
@@ -97,6 +98,7 @@ class Picture:
         self.outlook = outlook
         self.now = now
         self._board: Board | None = None
+        self._to_come: list[NeuronView] | None = None
 
     @property
     def board(self) -> Board:
@@ -112,9 +114,22 @@ class Picture:
 
     def place(self, config: ModelConfig) -> Placement:
         """Return where one more replica of a model could go now."""
+        return place(self._model(config), self.board, ever=True)
+
+    def _model(self, config: ModelConfig) -> DesiredModel:
         model = self.desired.get(config.id)
-        model = model or DesiredModel(config, config.digest(), demanded=True)
-        return place(model, self.board, ever=True)
+        return model or DesiredModel(config, config.digest(), demanded=True)
+
+    def expected_on(self, config: ModelConfig) -> list[NeuronId]:
+        """Return the first neuron that is not back since cortex restarted, and has the model or
+        may take it; none where nothing says so."""
+        if self._to_come is None:
+            self._to_come = [n for n in self.board.neurons if is_awaited(n, self.now)]
+        model = self._model(config)
+        for neuron in self._to_come:
+            if holds(neuron, config.id, self.now) or may_take(model, neuron, self.board):
+                return [neuron.descriptor.id]
+        return []
 
 
 def changed_views(
@@ -208,12 +223,14 @@ def _model_view(model_id: ModelId, picture: Picture) -> ModelView | None:
         ),
         wanted=wanted.replicas if wanted is not None else 0,
         pinned=wanted is not None and wanted.rules.pinned,
+        lent=any(i.lent and i.state is ModelState.LOADED for _, i in where),
     )
     return view if replicas else _without_replicas(view, instances, picture)
 
 
 def _without_replicas(view: ModelView, instances: Where, picture: Picture) -> ModelView:
     """Say why a model cannot be served now, and whether waiting helps."""
+    expected: list[NeuronId] = []
     loading, because, progress = _loading(view.config.id, instances, picture)
     next_attempt_s: float | None = None
     loadable = unplaceable = False
@@ -224,8 +241,11 @@ def _without_replicas(view: ModelView, instances: Where, picture: Picture) -> Mo
         placement = picture.place(view.config)
         loadable = placement.neuron_id is not None
         next_attempt_s = placement.next_attempt_s
-        unplaceable = not loadable and next_attempt_s is None and not vanished
-        if vanished:
+        expected = picture.expected_on(view.config) if not loadable else []
+        unplaceable = not (loadable or next_attempt_s is not None or vanished or expected)
+        if expected:
+            because = f"waits for {', '.join(expected)}, which is not back since cortex restarted"
+        elif vanished:
             gone = ", ".join(sorted(n.descriptor.id for n in vanished))
             because = f"its neuron {gone} is not connected"
         elif not loadable:
@@ -241,6 +261,7 @@ def _without_replicas(view: ModelView, instances: Where, picture: Picture) -> Mo
         unplaceable=unplaceable,
         loadable=loadable,
         next_attempt_s=next_attempt_s,
+        expected=bool(expected),
     )
 
 

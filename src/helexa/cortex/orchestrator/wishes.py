@@ -158,6 +158,8 @@ class Wishes:
         self.resize(models, now)
         if old or before != {key: scale.replicas for key, scale in self._scales.items()}:
             return True
+        if any(view.lent and self._may_be_idle(view.config.id, now) for view in models.values()):
+            return True
         # Who waits long enough may displace somebody, who is in use falls idle, and a replica too
         # many may leave: while a model has not what it should have, every tick is planned.
         return bool(self._reseated) or any(
@@ -165,6 +167,11 @@ class Wishes:
             for key, scale in self._scales.items()
             if key in models
         )
+
+    def _may_be_idle(self, model_id: ModelId, now: float) -> bool:
+        """Tell whether a lent model may have been idle for long enough to leave."""
+        keep_alive_s, demand = self._policy.keep_alive_s, self.demand.models.get(model_id)
+        return keep_alive_s is not None and (demand is None or demand.idle_s(now) >= keep_alive_s)
 
     def resize(self, models: Mapping[str, ModelView], now: float) -> None:
         """Work out how many replicas of each configured model there should be."""
@@ -234,11 +241,15 @@ class Wishes:
                 config = known[model_id].config
                 away = DesiredModel(config, config.digest(), replicas=0, set_aside=True)
                 desired[model_id] = replace(away, because="an operator unloaded it")
-        for model_id, (_, _, cause) in self._demanded.items():
+        for model_id in (*self._demanded, *sorted(self._pinned)):
             if model_id not in desired and model_id in known:
                 config = known[model_id].config
+                asked = self._demanded.get(model_id)
+                bare = DesiredModel(config, config.digest(), demanded=True)
                 desired[model_id] = replace(
-                    DesiredModel(config, config.digest(), demanded=True, cause=cause),
+                    bare,
+                    cause=asked[2] if asked is not None else "an operator pinned it",
+                    rules=self._rules(bare),
                     waiting_since_s=self._waiting_since_s(model_id),
                 )
         return desired
