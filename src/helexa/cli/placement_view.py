@@ -8,7 +8,8 @@ from helexa.cli.status_view import UNKNOWN, duration_text
 from helexa.cli.table import clean, table_text
 
 Json = Mapping[str, Any]
-_RULES: Final = ("priority", "weight", "min_replicas", "max_replicas", "keep_alive_s", "pinned")
+_RULES: Final = ("priority", "weight", "min_replicas", "max_replicas", "keep_alive_s", "pinned",
+                 "forecast")  # fmt: skip
 
 
 def placement_text(told: Json) -> str:
@@ -23,6 +24,7 @@ def placement_text(told: Json) -> str:
         *_where_rules(rules["placement"]),
         f"demand: {_demand(told['demand'])}",
         *(_seats(each) for each in told["seats"]),
+        *_forecast(told["forecast"], is_on=rules["forecast"]),
     ]
     if told["turn"] is not None:
         lines.append(f"its turn for what is free: {told['turn']}.")
@@ -78,6 +80,16 @@ def _seats(told: Json) -> str:
         line += ", more are being tried"
     curve = ", ".join(f"{speed:.4g} at {count}" for count, speed in told["tokens_per_s"].items())
     return f"{line} (tokens/s: {curve})" if curve else line
+
+
+def _forecast(forecast: Json, *, is_on: bool) -> list[str]:
+    hours = "; ".join(forecast["hours"])
+    if not hours:
+        return []
+    if not is_on:
+        return [f"not warm by forecast, which is off: {hours}"]
+    now = f" (now: {forecast['warm']})" if forecast["warm"] else ""
+    return [f"warm by forecast{now}: {hours}"]
 
 
 def _size(count: int | None) -> str:

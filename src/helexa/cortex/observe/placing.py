@@ -4,6 +4,7 @@ from typing import Any
 
 from helexa.cortex.orchestrator.board import Board
 from helexa.cortex.orchestrator.demand import hardware_key
+from helexa.cortex.orchestrator.forecast import NEVER, hours_told
 from helexa.cortex.orchestrator.placement import Placement, Verdict, place
 from helexa.cortex.orchestrator.provisioner import by_need
 from helexa.cortex.orchestrator.snapshot import DesiredModel, FleetSnapshot, ModelView
@@ -38,6 +39,7 @@ def placing(snapshot: FleetSnapshot, name: str, now: float) -> Json | None:
         "turn": _turn(snapshot, config.id),
         "demand": demand_json(snapshot, config.id, now),
         "seats": _seats(model, snapshot),
+        "forecast": _forecast(snapshot, wanted),
         "needs_bytes": board.needs.get(config.id),
         "funnel": _funnel(placement, holders),
         "candidates": [_candidate(v) for v in _ranked(placement)],
@@ -68,6 +70,7 @@ def _rules(desired: DesiredModel) -> Json:
         "priority": rules.priority.name.lower(),
         "keep_alive_s": rules.keep_alive_s,
         "pinned": rules.pinned,
+        "forecast": rules.forecast,
         "placement": {
             "neurons": sorted(placement.neurons),
             "labels": dict(placement.labels),
@@ -76,6 +79,13 @@ def _rules(desired: DesiredModel) -> Json:
             "spread": placement.spread,
         },
     }
+
+
+def _forecast(snapshot: FleetSnapshot, desired: DesiredModel) -> Json:
+    """Return at which hours it is regularly wanted, and what that means now: so many replicas
+    `warm`, of those that are wanted so many by this alone (`ahead`)."""
+    profile = snapshot.outlook.profiles.get(desired.config.id, NEVER)
+    return {"warm": desired.warm, "ahead": desired.ahead, "hours": list(hours_told(profile))}
 
 
 def _turn(snapshot: FleetSnapshot, model_id: ModelId) -> int | None:

@@ -217,6 +217,7 @@ class Board:
             priority=rules.priority,
             waiting_since_s=model.waiting_since_s,
             short=rules.guaranteed and held < min(rules.min_replicas, model.replicas),
+            forecast=held < min(model.warm, model.replicas),
         )
 
     def is_apart(self, model_id: ModelId, neuron: NeuronView) -> bool:
@@ -254,19 +255,26 @@ class Board:
         desired = self.desired.get(model_id)
         rules = desired.rules if desired is not None else DEFAULT_RULES
         demand = self.outlook.demand.get(model_id)
-        idle_s = self.idle_s(instance, model_id)
+        working = _works(instance)
         configured = desired is not None and not desired.demanded
         engine = desired.config.engine if desired is not None else ""
+        holders = len(self.holders.get(model_id, ()))
+        needed = desired.replicas - desired.ahead if desired is not None else holders
         return Held(
             model_id=model_id,
             bytes=need_on(instance, self.needs.get(model_id, 0)),
             rules=rules,
-            idle_s=idle_s,
-            busy=_works(instance) or (demand is not None and demand.in_flight > 0),
+            idle_s=self.idle_s(instance, model_id),
+            busy=working or (demand is not None and demand.in_flight > 0),
             loaded=instance.state is ModelState.LOADED and instance.pending is None,
             leaving=instance.state is ModelState.UNLOADING or self.leaves(neuron, model_id),
             loaded_since_s=instance.since_s,
             ours=instance.owned or instance.lent or configured,
-            surplus=len(self.holders.get(model_id, ())) > rules.min_replicas,
+            surplus=holders > rules.min_replicas,
             load_s=self.outlook.learned.load_time_s(model_id, engine, hardware),
+            warm=desired is not None and desired.warm > 0,
+            ahead=desired is not None
+            and desired.ahead > 0
+            and not _works(instance)
+            and holders > needed,
         )

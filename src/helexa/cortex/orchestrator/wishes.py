@@ -5,6 +5,7 @@ say how much of it there is now. A model that only a neuron knows is desired whi
 for it.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
@@ -23,14 +24,18 @@ from helexa.cortex.orchestrator.events import (
     ModelUnwanted,
     ModelWanted,
 )
+from helexa.cortex.orchestrator.forecast import Forecaster, lead_s
 from helexa.cortex.orchestrator.policy import FleetPolicy
 from helexa.cortex.orchestrator.remembered import (
     DemandMemory,
     learned_of,
     remembered_model,
     restored_demand,
+    restored_forecast,
 )
+from helexa.cortex.orchestrator.retention import UNKNOWN_LOAD_S
 from helexa.cortex.orchestrator.rules import DEFAULT_RULES, ModelRules
+from helexa.cortex.orchestrator.seat_learner import SeatLearner
 from helexa.cortex.orchestrator.sizing import DEMAND_S, Load, Scale, first_scale
 from helexa.cortex.orchestrator.snapshot import (
     DesiredModel,
@@ -40,16 +45,14 @@ from helexa.cortex.orchestrator.snapshot import (
     Outlook,
     frozen,
 )
-from helexa.cortex.orchestrator.useful_seats import Achieved
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.neuron import HardwareReport
 
 Wish = DesiredChanged | ModelWanted | ModelUnwanted | ModelPinned | DemandSampled | DemandRestored
-SETTLED_S: Final = 10.0
-"""How often it is decided how many seats are of use."""
-ACHIEVED_MAX: Final = 4096
-"""What replicas achieved that is kept from one tick to the next."""
+_NONE: Final = Scale(0)
+AHEAD_S: Final = 30.0
+"""What is only forecast and finds no room is planned again at this interval, and not each tick."""
 
 
 class Wishes:
@@ -63,11 +66,15 @@ class Wishes:
         self._scales: dict[ModelId, Scale] = {}
         self._set_aside: set[ModelId] = set()
         self._pinned: set[ModelId] = set()
-        self._settled_s = 0.0
-        self._achieved: list[tuple[ModelId, Achieved]] = []
-        self._reseated: set[ModelId] = set()
+        self._seats = SeatLearner()
+        self._warm: dict[ModelId, int] = {}
+        """Replicas that the forecast wants to be there, of models of which it wants any."""
+        self._ahead_planned_s = 0.0
+        self._loads: tuple[object, dict[ModelId, float]] = (None, {})
+        """The learned load times, and the longest of each model among them."""
         self.configured: dict[ModelId, DesiredModel] = {}
         self.demand = DemandState()
+        self.forecast = Forecaster()
 
     # ── what happens ──────────────────────────────────────────────────────────────────────────
 
@@ -94,7 +101,7 @@ class Wishes:
     def _configure(self, event: DesiredChanged) -> None:
         if event.policy is not None:
             if event.policy.learned_seats_min != self._policy.learned_seats_min:
-                self._reseated.update(model_id for model_id, _, _ in self.demand.useful)
+                self._seats.look_again(self.demand)
             self._policy = event.policy
         self.configured = {
             config.id: DesiredModel(
@@ -116,17 +123,25 @@ class Wishes:
 
     def _sample(self, event: DemandSampled, now: float) -> bool:
         self.demand.take(event.samples, now)
+        self._seats.note(event.samples)
+        if event.local_s is not None:
+            self.forecast.turn(event.local_s, now)
         for sample in event.samples:
             if sample.waiting:
                 self._set_aside.discard(sample.model_id)
-            if len(self._achieved) < ACHIEVED_MAX:
-                self._achieved += ((sample.model_id, each) for each in sample.achieved)
+            if sample.model_id in self.configured and not sample.is_empty:
+                self.forecast.note(sample.model_id, self.demand.of(sample.model_id, now).level())
         return any(not sample.is_empty for sample in event.samples)
 
     def _restore(self, memory: DemandMemory, away_s: float, now: float) -> None:
         self.demand = restored_demand(memory, now, away_s)
+        self.forecast = restored_forecast(memory)
         for each in memory.models:
-            self._scales[each.model_id] = Scale(each.replicas, because="as before the restart")
+            self._scales[each.model_id] = Scale(
+                each.replicas,
+                because="as before the restart",
+                ahead_since_s=now if each.ahead else None,
+            )
             if each.pinned:
                 self._pinned.add(each.model_id)
             if each.set_aside:
@@ -153,20 +168,33 @@ class Wishes:
         old = [key for key, (_, at_s, _) in self._demanded.items() if now - at_s >= DEMAND_S]
         for key in old:
             del self._demanded[key]
-        self._observe(models, neurons, now)
-        before = {key: scale.replicas for key, scale in self._scales.items()}
+        least = self._policy.learned_seats_min
+        self._seats.learn(self.demand, models, neurons, least, now)
+        before = self._asked_for()
         self.resize(models, now)
-        if old or before != {key: scale.replicas for key, scale in self._scales.items()}:
+        if old or self._seats.has_news or before != self._asked_for():
             return True
         if any(view.lent and self._may_be_idle(view.config.id, now) for view in models.values()):
             return True
         # Who waits long enough may displace somebody, who is in use falls idle, and a replica too
         # many may leave: while a model has not what it should have, every tick is planned.
-        return bool(self._reseated) or any(
-            self._is_waited_for(key) or len(models[key].replicas) != scale.replicas
-            for key, scale in self._scales.items()
-            if key in models
-        )
+        ahead = False
+        for key, scale in self._scales.items():
+            view = models.get(key)
+            if view is None:
+                continue
+            missing = scale.replicas - len(view.replicas)
+            if self._is_waited_for(key) or missing > scale.ahead or missing < 0:
+                return True
+            ahead = ahead or missing > 0
+        if not ahead or now - self._ahead_planned_s < AHEAD_S:
+            return False
+        self._ahead_planned_s = now
+        return True
+
+    def _asked_for(self) -> tuple[dict[ModelId, int], dict[ModelId, tuple[int, bool]]]:
+        scales = {k: (s.replicas, s.ahead_since_s is None) for k, s in self._scales.items()}
+        return self._warm, scales
 
     def _may_be_idle(self, model_id: ModelId, now: float) -> bool:
         """Tell whether a lent model may have been idle for long enough to leave."""
@@ -176,15 +204,21 @@ class Wishes:
     def resize(self, models: Mapping[str, ModelView], now: float) -> None:
         """Work out how many replicas of each configured model there should be."""
         scales: dict[ModelId, Scale] = {}
+        self._warm = {}
         for model_id, desired in self.configured.items():
-            load = self._load(desired, models.get(model_id), now)
-            rules = self._rules(desired)
-            before = self._scales.get(model_id) or first_scale(load.loaded, rules)
             if model_id in self._set_aside:
                 scales[model_id] = Scale(0, because="an operator unloaded it")
                 continue
+            view = models.get(model_id)
+            rules = self._rules(desired)
+            load = self._load(desired, view, now)
+            if rules.forecast and self.forecast.watches(model_id):
+                load = self._with_forecast(load, model_id, view, now)
+            before = self._scales.get(model_id) or first_scale(load.loaded, rules)
             after = self._strategy.resize(before, load, rules, self._policy, now)
             count = min(max(after.replicas, rules.floor), rules.ceiling())
+            if load.warm:
+                self._warm[model_id] = min(load.warm, rules.ceiling())
             scales[model_id] = after if count == after.replicas else replace(after, replicas=count)
         self._scales = scales
 
@@ -202,34 +236,40 @@ class Wishes:
             loaded=len(replicas),
         )
 
+    def _with_forecast(
+        self, load: Load, model_id: ModelId, view: ModelView | None, now: float
+    ) -> Load:
+        """Return a load with the replicas that are expected to be needed; one while the seats of
+        a replica are not known."""
+        lead = lead_s(self._load_s().get(model_id, UNKNOWN_LOAD_S))
+        expected = self.forecast.expected(model_id, lead, now)
+        if expected is None:
+            return load
+        seats = load.seats
+        if not seats and view is not None and view.capability is not None:
+            seats = view.capability.seats
+        per_replica = seats * self._policy.target_utilisation
+        warm = math.ceil(expected.level / per_replica) if per_replica > 0 else 1
+        return replace(load, warm=warm, warm_because=expected.because())
+
+    def _load_s(self) -> dict[ModelId, float]:
+        """Return how long each model's load takes, on the machines where it takes longest."""
+        learned, longest = self._loads
+        if learned is not self.demand.load_s:
+            learned, longest = self.demand.load_s, {}
+            for (model_id, _, _), seconds in learned.items():
+                longest[model_id] = max(seconds, longest.get(model_id, 0.0))
+            self._loads = learned, longest
+        return longest
+
     def _is_waited_for(self, model_id: ModelId) -> bool:
         demand = self.demand.models.get(model_id)
         waits = demand is not None and demand.waiting > 0
         return waits or model_id in self._demanded
 
-    def _observe(
-        self, models: Mapping[str, ModelView], neurons: Mapping[NeuronId, NeuronView], now: float
-    ) -> None:
-        """Learn how many requests at a time are of use, from what replicas achieved."""
-        achieved, self._achieved = self._achieved, []
-        for model_id, each in achieved:
-            view, neuron = models.get(model_id), neurons.get(each.neuron_id)
-            replicas = view.replicas if view is not None else ()
-            replica = next((r for r in replicas if r.neuron_id == each.neuron_id), None)
-            if view is not None and neuron is not None and replica is not None:
-                key = (model_id, view.config.engine, hardware_key(neuron.capabilities.hardware))
-                # Those past its engine's seats wait in the neuron's own line.
-                at_work = min(each.concurrency, float(replica.capability.seats))
-                speed = at_work * each.stream_tokens_per_s
-                self.demand.worked(key, at_work, speed, each.requests)
-        if now - self._settled_s >= SETTLED_S:
-            self._settled_s = now
-            self._reseated |= self.demand.settle(least=self._policy.learned_seats_min, now=now)
-
     def take_reseated(self) -> set[ModelId]:
         """Return the models whose replicas are given more or fewer seats since the last call."""
-        reseated, self._reseated = self._reseated, set()
-        return reseated
+        return self._seats.take()
 
     # ── what comes of it ──────────────────────────────────────────────────────────────────────
 
@@ -256,7 +296,7 @@ class Wishes:
 
     def _sized(self, model: DesiredModel) -> DesiredModel:
         model_id = model.config.id
-        scale = self._scales.get(model_id, Scale(0))
+        scale = self._scales.get(model_id, _NONE)
         asked = self._demanded.get(model_id)
         return replace(
             model,
@@ -266,6 +306,8 @@ class Wishes:
             waiting_since_s=self._waiting_since_s(model_id),
             because=scale.because,
             set_aside=model_id in self._set_aside,
+            warm=self._warm.get(model_id, 0),
+            ahead=scale.ahead,
         )
 
     def _rules(self, model: DesiredModel) -> ModelRules:
@@ -292,6 +334,7 @@ class Wishes:
             learned=self._learned(),
             policy=self._policy,
             strategy=self._strategy,
+            profiles=self.forecast.profiles,
         )
 
     def _learned(self) -> Learned:
@@ -300,6 +343,7 @@ class Wishes:
     def memory(self, now: float, wall_s: float) -> DemandMemory:
         """Return what is worth keeping over a restart."""
         self.demand.retain(self.configured, now)
+        self.forecast.forget(self.demand.models)
         keys = sorted(self.demand.models.keys() | self._pinned | self._set_aside)
         loads, seats = learned_of(self.demand)
         return DemandMemory(
@@ -309,7 +353,8 @@ class Wishes:
                     key,
                     self.demand.of(key, now),
                     now,
-                    replicas=self._scales.get(key, Scale(0)).replicas,
+                    scale=self._scales.get(key, _NONE),
+                    forecast=self.forecast,
                     pinned=key in self._pinned,
                     set_aside=key in self._set_aside,
                 )
@@ -317,4 +362,6 @@ class Wishes:
             ),
             loads=loads,
             seats=seats,
+            hour=self.forecast.hour,
+            lived_s=round(self.forecast.lived_s),
         )
