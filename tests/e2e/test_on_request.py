@@ -63,6 +63,20 @@ async def restarted_alone(stack: Stack) -> Role:
     return neuron
 
 
+async def test_what_a_model_can_do_is_told_before_it_was_ever_loaded(stack: Stack) -> None:
+    """Lesson 43: its config alone goes to a neuron, which describes it."""
+
+    def capabilities() -> dict[str, Any]:
+        status, raw = get(stack.gateway, "/v1/models")
+        entries = json.loads(raw)["data"] if status == 200 else []
+        return {each["id"]: each.get("capabilities") for each in entries}
+
+    every = ["chat", "completion", "embeddings"]
+    await eventually(lambda: capabilities().get("spare") == every, "what spare can do", 10)
+    assert capabilities() == dict.fromkeys(KNOWN, every)
+    assert not stack.engines()
+
+
 async def test_a_model_that_only_a_neuron_knows_comes_when_asked_and_leaves_when_idle(
     stack: Stack,
 ) -> None:

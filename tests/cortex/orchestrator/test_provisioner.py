@@ -16,6 +16,7 @@ from helexa.cortex.orchestrator.events import (
     DesiredChanged,
     ModelPinned,
     ModelReported,
+    ModelUnwanted,
     ModelWanted,
     NeuronBeat,
     NeuronGone,
@@ -32,7 +33,7 @@ from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.model import ModelConfig
 from helexa.protocol.neuron import NeuronHealth, NeuronLoad
-from tests.fakes.fleet import GIB, expected_at_nine, fleet, joined, model, register, status
+from tests.fakes.fleet import CHAT, GIB, expected_at_nine, fleet, joined, model, register, status
 from tests.fakes.fleet_world import FleetWorld
 from tests.fakes.neuron_model import ModelNeuron
 
@@ -150,7 +151,8 @@ def lent(*others: ModelConfig) -> FleetState:
     request at 2 s."""
     policy = FleetPolicy(provisioning=ProvisioningPolicy(keep_alive_s=KEEP_ALIVE_S))
     state = fleet(*others, policy=policy, rules=ModelRules(min_replicas=0))
-    state.apply([joined(1, register("n1", status(model(), ModelState.UNLOADED)))], 0.0)
+    known = [status(config, ModelState.UNLOADED) for config in (model(), *others)]
+    state.apply([joined(1, register("n1", *known))], 0.0)
     state.snapshot(0.0)
     state.apply([ModelWanted(M, "request-1")], 0.0)
     (load,) = state.issue(reconcile(state.snapshot(0.0), 0.0), 0.0)
@@ -359,6 +361,7 @@ def test_a_model_in_use_has_its_turn_and_then_makes_room() -> None:
     ask(world, "a")
     world.run(5)
     busy = DemandSampled((DemandSample(A, arrivals=1, finished=1, service_s=1.0, in_flight=2),))
+    world.happen(busy)
     world.happen(ModelWanted(B, "request"))
     start = world.now
     while not world.replicas("b"):
@@ -546,3 +549,35 @@ def test_reconciling_converges_then_is_silent_and_never_over_commits(
         assert view.unplaceable or view.loadable, view
         for neuron in world.neurons.values():
             assert neuron.memory_bytes() + size > neuron.budget_bytes, "it would have fitted"
+
+
+def test_a_model_on_demand_is_told_to_one_neuron_so_that_it_is_known_what_it_can_do() -> None:
+    """R3.34, lesson 43: that one reads the header of its weights, and loads nothing."""
+    state = fleet(model(), rules=ModelRules(min_replicas=0))
+    state.apply([joined(1, register("n1")), joined(2, register("n2"))], 0.0)
+    (told,) = state.issue(reconcile(state.snapshot(0.0), 0.0), 0.0)
+    assert told.command == UpsertModelConfig(config=model())
+    assert reconcile(state.snapshot(0.0), 0.0) == [], "it is on its way"
+    assert not state.snapshot(0.0).models["m"].loading
+    answer = ProvisioningResponse(command_id=told.command_id, model_id=M, accepted=True)
+    known = ModelReported(told.neuron_id, told.connection, status(model(), ModelState.UNLOADED))
+    state.apply([CommandAnswered(told.neuron_id, told.connection, answer), known], 1.0)
+    assert reconcile(state.snapshot(1.0), 1.0) == []
+    view = state.snapshot(1.0).models["m"]
+    assert (view.capability, view.loading, view.loadable) == (CHAT, False, True)
+
+
+def test_a_neuron_that_refuses_a_config_is_not_followed_by_all_others() -> None:
+    state = fleet(model(), rules=ModelRules(min_replicas=0))
+    state.apply([joined(number, register(f"n{number}")) for number in range(1, 9)], 0.0)
+    (told,) = state.issue(reconcile(state.snapshot(0.0), 0.0), 0.0)
+    no = ProvisioningResponse(command_id=told.command_id, model_id=M, accepted=False, because="R1")
+    state.apply([CommandAnswered(told.neuron_id, told.connection, no)], 1.0)
+    assert reconcile(state.snapshot(1.0), 1.0) == []
+
+
+def test_nothing_is_told_of_a_model_that_an_operator_sent_away() -> None:
+    state = fleet(model(), rules=ModelRules(min_replicas=0))
+    state.snapshot(0.0)
+    state.apply([ModelUnwanted(M), joined(1, register("n1"))], 0.0)
+    assert reconcile(state.snapshot(0.0), 0.0) == []

@@ -231,6 +231,11 @@ class Board:
             if other is not neuron
         )
 
+    def is_quiet(self, model_id: ModelId) -> bool:
+        """Tell whether no neuron is at something with a model, or rests after it refused it."""
+        found = (neuron.instances.get(model_id) for neuron in self.neurons)
+        return all(i is None or (i.pending is None and i.not_before_s <= self.now) for i in found)
+
     def idle_s(self, instance: Instance, model_id: ModelId) -> float:
         """Return for how long nobody has used a replica, its load included in the use."""
         if _works(instance):

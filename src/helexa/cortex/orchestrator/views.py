@@ -25,7 +25,7 @@ from helexa.cortex.orchestrator.snapshot import (
     frozen,
 )
 from helexa.cortex.orchestrator.wishes import Wishes
-from helexa.protocol.control import UnloadModel
+from helexa.protocol.control import LoadModel
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.model import ModelCapability, ModelConfig, ModelStatus
@@ -292,6 +292,8 @@ def _loading(
 ) -> tuple[bool, str, float | None]:
     """Tell whether a neuron is on the way to having the model: (yes, because, progress)."""
     found: tuple[bool, str, float | None] = (False, "", None)
+    desired = picture.desired.get(model_id)
+    comes = desired is not None and desired.replicas > 0
     for neuron, instance in instances:
         if not neuron.connected:
             continue
@@ -303,7 +305,7 @@ def _loading(
         if instance.recovering and instance.not_before_s > picture.now and failures < HOPELESS_FROM:
             why = status.because if status is not None else ""
             found = True, f"recovering on {name}: {why}" if why else f"recovering on {name}", None
-        elif pending is not None and not isinstance(pending.command, UnloadModel):
+        elif pending is not None and (isinstance(pending.command, LoadModel) or comes):
             found = True, f"{name} was told to load it", None
     if not found[0]:
         for neuron_id in sorted(picture.board.promised.get(model_id, ())):
