@@ -161,7 +161,7 @@ def _refuse_unhealthy(_request: RoutingRequest, model: ModelView) -> Refusal:
 
 
 def _keep_free(_request: RoutingRequest, candidates: list[Candidate]) -> list[Candidate]:
-    return [c for c in candidates if c.in_flight < c.replica.open_max]
+    return [c for c in candidates if c.in_flight < c.seats or c.in_flight < c.replica.open_max]
 
 
 def _has_enough(_request: RoutingRequest, candidate: Candidate) -> str:

@@ -59,7 +59,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
 def candidate_of(replica: Replica, in_flight: int, pace: Pace = UNKNOWN) -> Candidate:
     """Return a replica as a candidate with so many requests of this gateway open on it."""
     neuron_id = replica.neuron_id
-    seats = replica.seats
+    seats = replica.useful_seats or replica.capability.seats or 1  # `Replica.seats`, without a call
     mark = zlib.crc32(neuron_id.encode())
     return Candidate(replica, in_flight, seats, pace, holder_of(neuron_id, replica.epoch), mark)
 

@@ -21,7 +21,6 @@ from helexa.protocol.model import ModelCapability, ModelConfig, ModelStatus
 from helexa.protocol.neuron import Capabilities, NeuronDescriptor, NeuronHealth, NeuronLoad
 from helexa.protocol.workload import WorkloadClass
 
-MANY: Final = 1 << 30
 WAITING_PER_REPLICA_MAX: Final = 2
 """Requests sent to a replica past its seats, so that no seat is empty while its next request is on
 its way. All others wait in the gateway, where they can still go first, elsewhere, or away."""
@@ -58,12 +57,13 @@ class Replica:
     circuit: CircuitState = CircuitState.CLOSED
     """Also told where it does not count, because too many replicas of the model fail."""
     useful_seats: int | None = None
-    """Requests at a time past which its engine makes no more tokens; None where not learned."""
+    """Requests at a time past which its engine makes no more tokens: fewer than its engine's seats;
+    None where that was not learned."""
 
     @property
     def seats(self) -> int:
         """Return how many requests it is given at a time; at least 1."""
-        return min(self.useful_seats or MANY, self.capability.seats or 1)
+        return self.useful_seats or self.capability.seats or 1
 
     @property
     def open_max(self) -> int:
