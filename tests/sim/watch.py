@@ -14,10 +14,11 @@ from helexa.cortex.orchestrator import events as ev
 from helexa.cortex.orchestrator.commands import Provision
 from helexa.cortex.orchestrator.liveness import PRESENT, NeuronState
 from helexa.cortex.orchestrator.neurons import Neuron
+from helexa.cortex.orchestrator.picture import Picture
 from helexa.cortex.orchestrator.policy import REPLACE_AFTER_S
 from helexa.cortex.orchestrator.provisioner import reconcile
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, ModelView, NeuronView
-from helexa.cortex.orchestrator.views import Picture, names_of, serving_view
+from helexa.cortex.orchestrator.views import names_of, serving_view
 from helexa.neuron.registry.admission import QUEUE_MAX, Admission
 from helexa.protocol.control import LoadModel, UnloadModel
 from helexa.protocol.ids import ModelId, NeuronId
@@ -306,7 +307,7 @@ class Watch:
             (view.descriptor, view.state, view.draining, instance)
             for view, instance in picture.where(model_id)
         ]
-        made_of = picture.desired.get(model_id), where
+        made_of = picture.desired.get(model_id), picture.outlook.learned.useful, where
         known = self._scratched.get(model_id)
         if known is None or known[0] != made_of:
             known = self._scratched[model_id] = made_of, serving_view(model_id, picture)

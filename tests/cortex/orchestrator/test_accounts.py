@@ -35,7 +35,7 @@ def told(found: Accounts) -> dict[str, Any]:
         "having": found.having,
         "holders": found.holders,
         "promised": found.promised,
-        "owned": found.owned,
+        "ours": found.ours,
         "serving": found.serving,
         "digests": found.digests,
         "draining": found.draining,

@@ -68,8 +68,8 @@ class Accounts:
         """Neurons that have a model, are about to, or make room for it."""
         self.promised: Index = {}
         """Neurons that make room for a model."""
-        self.owned: Index = {}
-        """Neurons on which this cortex has put a model."""
+        self.ours: Index = {}
+        """Neurons on which this cortex has put a model, for good or lent."""
         self.serving: Index = {}
         """Neurons that are connected, stay, and have a model loaded with nothing under way."""
         self.digests: dict[ModelId, dict[str, set[NeuronId]]] = {}
@@ -187,8 +187,8 @@ class Accounts:
                 digests = self.digests.setdefault(model_id, {})
                 digests.setdefault(instance.known_digest, set()).add(neuron_id)
                 account.digests.append((model_id, instance.known_digest))
-        if instance.owned:
-            indexes.append(self.owned)
+        if instance.owned or instance.lent:
+            indexes.append(self.ours)
         return indexes
 
     @staticmethod
@@ -237,6 +237,10 @@ class Accounts:
         if self._names is None:
             self._names = sorted(self._accounts)
         return self._names
+
+    def passing(self) -> list[NeuronId]:
+        """Return the neurons of which time alone changes something soon, sorted."""
+        return sorted(self._until_s)
 
     def need(self, view: NeuronView, model_id: ModelId) -> int:
         """Return what a model needs on a neuron, as far as anybody knows."""

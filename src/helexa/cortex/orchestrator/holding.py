@@ -75,6 +75,11 @@ def needs_of_models(neurons: Iterable[NeuronView]) -> dict[ModelId, int]:
     return needs
 
 
+def is_awaited(neuron: NeuronView, now: float) -> bool:
+    """Tell whether a neuron from before cortex's restart may still come back by itself."""
+    return neuron.state is NeuronState.UNCONFIRMED and now - neuron.since_s < REPLACE_AFTER_S
+
+
 def holds(neuron: NeuronView, model_id: ModelId, now: float) -> bool:
     """Tell whether a neuron has, or is about to have, a model; a second one would be too many."""
     instance = neuron.instances.get(model_id)
