@@ -1,5 +1,6 @@
 """The settings of a cortex. Their names are part of the product: scripts depend on them."""
 
+from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -14,6 +15,7 @@ from helexa.config.shared import (
     SharedSettings,
 )
 from helexa.config.sockets import HttpUrl, ListenSocket, Socket
+from helexa.config.store_url import Location, StoreUrl, location_of
 from helexa.protocol.ids import ModelId, model_id_problem, neuron_id_problem
 from helexa.protocol.model import ModelConfig, OptionValue
 
@@ -32,7 +34,7 @@ class GatewaySettings(Settings):
     socket: ListenSocket = Socket("127.0.0.1", 8080)
     """Where applications reach the API."""
     allow_open: bool = False
-    """Let `socket` be reached from other machines although `[auth] keys_file` is not set."""
+    """Let `socket` be reached from other machines although `[auth]` asks for no keys."""
     tls_certificate_file: FilePath | None = None
     """PEM file with the server's certificate and its chain; serves HTTPS when set."""
     tls_key_file: FilePath | None = None
@@ -119,12 +121,21 @@ class ControlPlaneSettings(Settings):
 
 
 class AdminSettings(Settings):
-    """The operator's API: status and control. It has no keys, so keep it on loopback."""
+    """The operator's API: status and control. On loopback it asks nobody for a key."""
 
     socket: ListenSocket = Socket("127.0.0.1", 8040)
-    """Where `helexa status` and other tools reach this cortex."""
+    """Where `helexa status` and other tools reach this cortex. Beyond loopback, with `[auth] kind =
+    "store"`, it asks for a key with the scope `admin`, or `read` for what only reads."""
+    require_key: bool = False
+    """Ask for such a key on loopback, too."""
     allow_open: bool = False
-    """Let other machines reach the admin API, which asks nobody for a key."""
+    """Let other machines reach the admin API, and ask them for no key."""
+
+    @property
+    def asks_for_key(self) -> bool:
+        """Whether it asks for a key where keys have scopes."""
+        beyond = self.socket is not None and not self.socket.is_loopback
+        return self.require_key or (beyond and not self.allow_open)
 
 
 class PortalSettings(Settings):
@@ -139,8 +150,35 @@ class PortalSettings(Settings):
 class AuthSettings(Settings):
     """Who may use the gateway."""
 
+    kind: Literal["none", "keys_file", "store"] | None = None
+    """`none`: callers are anonymous. `keys_file`: those with a key of that file. `store`: those
+    with a key that `helexa keys create` made. Not set: `keys_file` where that is set, else
+    `none`."""
     keys_file: FilePath | None = None
-    """File with API keys, one a line (see docs); without it callers are anonymous."""
+    """File with API keys, one a line (see docs)."""
+
+    @property
+    def chosen(self) -> Literal["none", "keys_file", "store"]:
+        """The kind that is in force."""
+        if self.kind is not None:
+            return self.kind
+        return "none" if self.keys_file is None else "keys_file"
+
+
+class StoreSettings(Settings):
+    """The database of tenants, keys and the audit log; used with `[auth] kind = "store"`."""
+
+    url: StoreUrl = None
+    """`postgresql://USER@HOST/DATABASE`, which several cortexes may share, or
+    `sqlite:///absolute/path`. Not set: the file `store.db` in `state_dir`."""
+    password_file: FilePath | None = None
+    """File with the password for PostgreSQL, where it asks for one."""
+    stale_max_s: PositiveSeconds = 600.0
+    """While the database cannot be read, known keys stay good for this long; then 503."""
+
+    def location(self, state_dir: Path) -> Location:
+        """Return where the store is."""
+        return location_of(self.url, str(state_dir))
 
 
 class DefaultModels(Settings):
@@ -348,6 +386,7 @@ class CortexConfig(SharedSettings):
     admin: AdminSettings = AdminSettings()
     portal: PortalSettings = PortalSettings()
     auth: AuthSettings = AuthSettings()
+    store: StoreSettings = StoreSettings()
     default_models: DefaultModels = DefaultModels()
     provisioning: ProvisioningSettings = ProvisioningSettings()
     routing: RoutingSettings = RoutingSettings()

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from helexa import __version__
-from helexa.config.cortex import ControlPlaneSettings, CortexConfig, CortexSpec, GatewaySettings
-from helexa.config.keys import read_keys_file, read_token_file
+from helexa.config.cortex import CortexConfig, CortexSpec, GatewaySettings
+from helexa.config.keys import read_token_file
 from helexa.config.rules import EngineProblems
 from helexa.config.sockets import Socket
-from helexa.cortex.admin.api import AdminFacts, JoinInfo, admin_app
+from helexa.cortex.admin.api import AdminFacts, admin_app
 from helexa.cortex.admin.hosts import HostGuard
+from helexa.cortex.admin.join import JoinInfo, join_info
+from helexa.cortex.admin.key_guard import KeyGuard
 from helexa.cortex.control_plane.demand_memory import DemandKeeper
 from helexa.cortex.control_plane.dispatch import Dispatcher
 from helexa.cortex.control_plane.join_gate import JoinGate
@@ -27,13 +29,13 @@ from helexa.cortex.control_plane.provisioners import provisioner_of
 from helexa.cortex.control_plane.server import ConnectionLimits, ControlServer
 from helexa.cortex.control_plane.spec_desk import SpecDesk
 from helexa.cortex.gateway.app import Door, Gateway
-from helexa.cortex.gateway.auth import OpenDoor, StaticKeys
 from helexa.cortex.gateway.decisions import Decided
 from helexa.cortex.gateway.edge.limits import Limits as EdgeLimits
 from helexa.cortex.gateway.edge.listening import addresses_of, open_all
 from helexa.cortex.gateway.observe import RequestObserver, RouteCounts
 from helexa.cortex.gateway.pipeline import Seams
 from helexa.cortex.gateway.routing_plugins import router_of
+from helexa.cortex.identity import Keeper, authenticator_of, keeper_of
 from helexa.cortex.mesh import MeshView, start_mesh
 from helexa.cortex.observe.metrics import FleetMetrics
 from helexa.cortex.orchestrator.events import DesiredChanged
@@ -42,7 +44,6 @@ from helexa.cortex.orchestrator.snapshot import Replica
 from helexa.cortex.portal.site import portal_app
 from helexa.cortex.shutdown import Step, StopRequest, stop_in_order
 from helexa.cortex.spec import policy_of
-from helexa.protocol.ports import Authenticator
 from helexa.util import logging
 from helexa.util.asgi import AsgiServer
 from helexa.util.clock import Clock, SystemClock
@@ -89,6 +90,7 @@ class _Parts:
     desk: SpecDesk
     tasks: TaskScope
     router: Router
+    keeper: Keeper | None
     control: ControlServer | None = None
     gateway: Gateway | None = None
     pages: list[AsgiServer] = field(default_factory=list)
@@ -182,12 +184,13 @@ def _assemble(
         memory=MemoryKeeper(config.state_dir, plane_logger),
         demand=DemandKeeper(config.state_dir, loop.learned, clock.wall, plane_logger),
         mesh=start_mesh(config.mesh),
-        join=_join_info(config.control_plane, bound.get("control_plane", [])),
+        join=join_info(config.control_plane, bound.get("control_plane", [])),
         bound=bound,
         stop=stop,
         desk=desk,
         tasks=TaskScope(task_failed),
         router=router_of(config.routing),
+        keeper=keeper_of(config, clock, logger) if config.auth.chosen == "store" else None,
     )
 
 
@@ -226,14 +229,8 @@ def _gateway(parts: _Parts) -> Gateway:
         metrics=parts.metrics if parts.config.metrics.enabled else None,
         cors_origins=settings.cors_origins,
     )
-    keys = _authenticator(parts.config)
+    keys = authenticator_of(parts.config, parts.keeper)
     return Gateway(seams, keys, settings, door, clock=parts.clock, logger=logger)
-
-
-def _authenticator(config: CortexConfig) -> Authenticator:
-    if config.auth.keys_file is None:
-        return OpenDoor()
-    return StaticKeys(read_keys_file(config.auth.keys_file))
 
 
 def _edge_limits(settings: GatewaySettings) -> EdgeLimits:
@@ -286,9 +283,13 @@ def _admin(parts: _Parts) -> AsgiServer:
         version=__version__,
         started_s=parts.clock.monotonic(),
         router=parts.router,
+        keeper=parts.keeper,
     )
     settings = parts.config.admin
-    return _page(admin_app(facts), "admin", settings.socket, open_to_all=settings.allow_open)
+    app: Any = admin_app(facts)
+    if parts.keeper is not None:
+        app = KeyGuard(app, parts.keeper.keys, asks=settings.asks_for_key)
+    return _page(app, "admin", settings.socket, open_to_all=settings.allow_open)
 
 
 def _portal(parts: _Parts) -> AsgiServer:
@@ -308,6 +309,9 @@ def _page(app: Any, name: str, where: Socket | None, *, open_to_all: bool) -> As
 async def _start(parts: _Parts, wanted: DesiredChanged) -> None:
     """Make and start every part whose socket is configured."""
     config, bound, loop = parts.config, parts.bound, parts.loop
+    if parts.keeper is not None:
+        await parts.keeper.open()
+        parts.keeper.start(parts.tasks)
     heard: Callable[[], list[Any]] = list
     if "control_plane" in bound:
         parts.control = _control_server(parts)
@@ -371,6 +375,8 @@ def _steps(parts: _Parts) -> list[Step]:
     if control is not None:
         steps.append(Step("close neurons' connections", control.close, STEP_S))
     steps += [Step("close a page", server.close, STEP_S) for server in parts.pages]
+    if parts.keeper is not None:
+        steps.append(Step("close the store", parts.keeper.close, STEP_S))
     steps.append(Step("close the control loop", parts.loop.close, STEP_S))
     return steps
 
@@ -385,14 +391,3 @@ def _wanted_sockets(config: CortexConfig) -> dict[str, Socket | None]:
         "admin": config.admin.socket,
         "portal": config.portal.socket,
     }
-
-
-def _join_info(settings: ControlPlaneSettings, bound: list[socket.socket]) -> JoinInfo:
-    """Return how to join; where it listens on every interface, by this machine's name."""
-    token_file = str(settings.join_token_file) if settings.join_token_file is not None else ""
-    if settings.socket is None or not bound:
-        return JoinInfo("", token_needed=False)
-    host = socket.gethostname() if settings.socket.is_wildcard else settings.socket.host
-    scheme = "wss" if settings.tls_certificate_file is not None else "ws"
-    where = Socket(host, bound[0].getsockname()[1])
-    return JoinInfo(f"{scheme}://{where}", token_needed=bool(token_file), token_file=token_file)
