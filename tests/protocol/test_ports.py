@@ -5,7 +5,7 @@ from helexa.protocol.ports import ANONYMOUS, Authenticator, Principal
 
 
 class Doorman:
-    def authenticate(self, credential: bytes | None) -> Principal | Refusal:
+    def authenticate(self, credential: bytes | None, peer: str = "") -> Principal | Refusal:
         return ANONYMOUS
 
 

@@ -92,7 +92,8 @@ def _open_sockets(config: CortexConfig) -> Iterator[Finding]:
     gateway, plane, auth = config.gateway, config.control_plane, config.auth
     if not (gateway.allow_open or auth.chosen != "none"):
         why = "callers are asked for no key; set auth.kind"
-        yield from _open_socket("gateway", gateway.socket, why, ("auth", "kind"))
+        on = (("auth", "kind"), ("auth", "keys_file"))
+        yield from _open_socket("gateway", gateway.socket, why, *on)
     if not (plane.allow_open or plane.join_token_file is not None):
         why = "neurons are asked for no token; set control_plane.join_token_file"
         token = ("control_plane", "join_token_file")
@@ -100,7 +101,8 @@ def _open_sockets(config: CortexConfig) -> Iterator[Finding]:
     for name, group in (("admin", config.admin), ("portal", config.portal)):
         asks = name == "admin" and auth.chosen == "store"
         if not (group.allow_open or asks):
-            yield from _open_socket(name, group.socket, "nobody is asked for a key")
+            kind = [("auth", "kind")] if name == "admin" else []
+            yield from _open_socket(name, group.socket, "nobody is asked for a key", *kind)
 
 
 def _auth(config: CortexConfig) -> Iterator[Finding]:
@@ -125,14 +127,14 @@ def _auth(config: CortexConfig) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _open_socket(name: str, socket: Socket | None, why: str, also: Path = ()) -> Iterator[Finding]:
+def _open_socket(name: str, socket: Socket | None, why: str, *also: Path) -> Iterator[Finding]:
     if socket is not None and not socket.is_loopback:
         yield Finding(
             (name, "socket"),
             f"other machines can reach it and {why}, or say {name}.allow_open = true; "
             "allowed without: a loopback address such as 127.0.0.1",
             show(str(socket)),
-            ((name, "allow_open"), *([also] if also else [])),
+            ((name, "allow_open"), *also),
         )
 
 

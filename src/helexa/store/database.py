@@ -27,7 +27,7 @@ CONNECT_S: Final = 3
 STATEMENT_MS: Final = 5000
 SET_ASIDE_MAX: Final = 5
 _SIDE_FILES: Final = ("", "-wal", "-shm")
-_WRITE: Final = "helexa_write"
+_WRITE: Final = "takes_write_lock"
 
 
 @dataclass(frozen=True, slots=True)

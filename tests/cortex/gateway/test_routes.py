@@ -75,7 +75,7 @@ def test_a_head_is_judged_once_and_its_key_each_time() -> None:
     allowed = [Key()]
 
     class Keys:
-        def authenticate(self, credential: bytes | None) -> Principal | Refusal:
+        def authenticate(self, credential: bytes | None, peer: str = "") -> Principal | Refusal:
             return StaticKeys(allowed).authenticate(credential)
 
     table = routes(Keys())
