@@ -8,17 +8,16 @@ import secrets
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from helexa import __version__
 from helexa.config.cortex import CortexConfig, CortexSpec, GatewaySettings
 from helexa.config.keys import read_token_file
 from helexa.config.rules import EngineProblems
 from helexa.config.sockets import Socket
+from helexa.cortex.access import authenticator_of, guarded, keeper_for, people_of
 from helexa.cortex.admin.api import AdminFacts, admin_app
-from helexa.cortex.admin.hosts import HostGuard
 from helexa.cortex.admin.join import JoinInfo, join_info
-from helexa.cortex.admin.key_guard import KeyGuard
 from helexa.cortex.control_plane.demand_memory import DemandKeeper
 from helexa.cortex.control_plane.dispatch import Dispatcher
 from helexa.cortex.control_plane.join_gate import JoinGate
@@ -35,7 +34,6 @@ from helexa.cortex.gateway.edge.listening import addresses_of, open_all
 from helexa.cortex.gateway.observe import RequestObserver, RouteCounts
 from helexa.cortex.gateway.pipeline import Seams
 from helexa.cortex.gateway.routing_plugins import router_of
-from helexa.cortex.identity import Keeper, authenticator_of, keeper_of
 from helexa.cortex.mesh import MeshView, start_mesh
 from helexa.cortex.observe.metrics import FleetMetrics
 from helexa.cortex.orchestrator.events import DesiredChanged
@@ -52,6 +50,9 @@ from helexa.util.metrics import Metrics, NoMetrics, PrometheusMetrics
 from helexa.util.tasks import TaskScope
 from helexa.util.tls import server_context
 from helexa.util.vitals import start_vitals
+
+if TYPE_CHECKING:
+    from helexa.cortex.identity import Keeper
 
 RECONNECT_AFTER_S: Final = 0.5
 STEP_S: Final = 5.0
@@ -90,7 +91,7 @@ class _Parts:
     desk: SpecDesk
     tasks: TaskScope
     router: Router
-    keeper: Keeper | None
+    keeper: "Keeper | None"
     control: ControlServer | None = None
     gateway: Gateway | None = None
     pages: list[AsgiServer] = field(default_factory=list)
@@ -191,7 +192,7 @@ def _assemble(
         desk=desk,
         tasks=TaskScope(task_failed),
         router=router_of(config.routing),
-        keeper=keeper_of(config, clock, logger) if config.auth.chosen == "store" else None,
+        keeper=keeper_for(config, clock, logger),
     )
 
 
@@ -230,8 +231,14 @@ def _gateway(parts: _Parts) -> Gateway:
         metrics=parts.metrics if parts.config.metrics.enabled else None,
         cors_origins=settings.cors_origins,
     )
-    keys = authenticator_of(parts.config, parts.keeper)
-    return Gateway(seams, keys, settings, door, clock=parts.clock, logger=logger)
+    return Gateway(
+        seams,
+        authenticator_of(parts.config, parts.keeper),
+        settings,
+        door,
+        clock=parts.clock,
+        logger=logger,
+    )
 
 
 def _edge_limits(settings: GatewaySettings) -> EdgeLimits:
@@ -284,24 +291,15 @@ def _admin(parts: _Parts) -> AsgiServer:
         version=__version__,
         started_s=parts.clock.monotonic(),
         router=parts.router,
-        keeper=parts.keeper,
+        people=people_of(parts.keeper),
     )
-    settings = parts.config.admin
-    app: Any = admin_app(facts)
-    if parts.keeper is not None:
-        app = KeyGuard(app, parts.keeper.keys, asks=settings.asks_for_key)
-    return _page(app, "admin", settings.socket, open_to_all=settings.allow_open)
+    app = guarded(admin_app(facts), parts.config.admin, parts.keeper)
+    return AsgiServer(app, "admin", logging.get("admin"))
 
 
 def _portal(parts: _Parts) -> AsgiServer:
     app = portal_app(parts.loop.snapshot, parts.clock.monotonic, __version__)
-    settings = parts.config.portal
-    return _page(app, "portal", settings.socket, open_to_all=settings.allow_open)
-
-
-def _page(app: Any, name: str, where: Socket | None, *, open_to_all: bool) -> AsgiServer:
-    guarded = app if open_to_all or where is None else HostGuard(app, where.host)
-    return AsgiServer(guarded, name, logging.get(name))
+    return AsgiServer(guarded(app, parts.config.portal), "portal", logging.get("portal"))
 
 
 # ── starting and stopping ─────────────────────────────────────────────────────────────────────

@@ -36,14 +36,13 @@ from starlette.routing import Route
 
 from helexa.cortex.admin.join import JoinInfo
 from helexa.cortex.admin.marks import cordoned, drained, marking, uncordoned, unknown_neuron
-from helexa.cortex.admin.people_routes import people_routes
+from helexa.cortex.admin.no_people import People, no_people
 from helexa.cortex.admin.requests import request_json
 from helexa.cortex.admin.specs import SpecBody, SpecDoor
 from helexa.cortex.admin.wanting import WANTINGS, ModelBody, unknown_model, wanting
 from helexa.cortex.admin.writes import WriteBody, Writes, answer_json, answer_refusal
 from helexa.cortex.control_plane.spec_desk import SpecDesk
 from helexa.cortex.gateway.decisions import FAILED_S, RECENT_MAX, Decided
-from helexa.cortex.identity import Keeper
 from helexa.cortex.mesh import MeshView
 from helexa.cortex.observe import inspection, views
 from helexa.cortex.observe.placing import placing
@@ -92,8 +91,8 @@ class AdminFacts:
     started_s: float
     router: Router = field(default_factory=Router)
     """The gateway's own, so that what is explained is what happens."""
-    keeper: Keeper | None = None
-    """The store of tenants and keys; None where there is none."""
+    people: People = no_people
+    """The routes of tenants, projects, keys and the audit log."""
 
 
 def admin_app(facts: AdminFacts) -> Starlette:
@@ -134,7 +133,7 @@ def admin_app(facts: AdminFacts) -> Starlette:
         Route("/api/v1/explain/placement", api.placement),
         Route("/api/v1/requests/{id}", api.request),
         Route("/api/v1/join", api.join),
-        *people_routes(facts.keeper, writes),
+        *facts.people(writes),
         Route("/metrics", api.metrics),
     ]
     return Starlette(routes=routes, exception_handlers={HTTPException: _refused})

@@ -21,14 +21,9 @@ from helexa.cortex.identity import Keeper
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.store.faults import StoreError
 
-_NO_STORE = Refusal(
-    ErrorCode.NOT_SUPPORTED,
-    'this cortex keeps no tenants and keys; start it with `--auth store` ([auth] kind = "store")',
-)
 
-
-def people_routes(keeper: Keeper | None, writes: Writes) -> list[Route]:
-    """Return the routes; without a store each says how to have one."""
+def people_routes(keeper: Keeper, writes: Writes) -> list[Route]:
+    """Return the routes over the store of `keeper`."""
     return [
         Route(TEST_PATH, writes.waiting_endpoint(TestBody, _testing(keeper)), methods=["POST"]),
         *(Route(each.path, _reading(keeper, each)) for each in READS),
@@ -43,10 +38,8 @@ def people_routes(keeper: Keeper | None, writes: Writes) -> list[Route]:
     ]
 
 
-def _reading(keeper: Keeper | None, route: ReadRoute) -> Callable[[Request], Awaitable[Response]]:
+def _reading(keeper: Keeper, route: ReadRoute) -> Callable[[Request], Awaitable[Response]]:
     async def read(request: Request) -> Response:
-        if keeper is None:
-            return answer_refusal(_NO_STORE)
         path, query = dict(request.path_params), dict(request.query_params)
         outcome = await _told(
             keeper.read(lambda connection: route.work(connection, path, query, keeper.wall()))
@@ -57,11 +50,9 @@ def _reading(keeper: Keeper | None, route: ReadRoute) -> Callable[[Request], Awa
 
 
 def _changing(
-    keeper: Keeper | None, route: ChangeRoute[Any]
+    keeper: Keeper, route: ChangeRoute[Any]
 ) -> Callable[[Request, Any], Awaitable[Json | Refusal]]:
     async def change(request: Request, body: Any) -> Json | Refusal:
-        if keeper is None:
-            return _NO_STORE
         path = dict(request.path_params)
         return await _told(
             keeper.change(
@@ -72,10 +63,8 @@ def _changing(
     return change
 
 
-def _testing(keeper: Keeper | None) -> Callable[[Request, TestBody], Awaitable[Json | Refusal]]:
+def _testing(keeper: Keeper) -> Callable[[Request, TestBody], Awaitable[Json | Refusal]]:
     async def test(_request: Request, body: TestBody) -> Json | Refusal:
-        if keeper is None:
-            return _NO_STORE
         return await _told(keeper.read(lambda connection: tested(connection, body, keeper.wall())))
 
     return test

@@ -66,16 +66,17 @@ class StoreKeys:
         self._wall = wall
         self._monotonic = monotonic
         self._stale_max_s = stale_max_s
-        self._confirmed_s = -FOR_EVER_S
+        self._confirmed_s = self._stale_s = -FOR_EVER_S
         self._known: dict[bytes, _Known] = {}
         self._peers = Guesses()
         self._targets = Guesses()
-        self._digest = hashlib.blake2b(key=secret, digest_size=16).copy
+        self._mac = hashlib.blake2b(key=secret, digest_size=16).copy
 
     def publish(self, book: KeyBook) -> None:
         """Judge by this book from now on; the one there was, again, confirms it."""
         self.book = book
         self._confirmed_s = self._monotonic()
+        self._stale_s = self._confirmed_s + self._stale_max_s
 
     @property
     def age_s(self) -> float:
@@ -86,7 +87,7 @@ class StoreKeys:
         """Resolve a key, or refuse: alike, whether unknown, wrong, expired or revoked."""
         if not credential or len(credential) > CREDENTIAL_BYTES_MAX:
             return self._refused(peer)
-        mac = self._digest()
+        mac = self._mac()
         mac.update(credential)
         digest = mac.digest()
         known = self._known.get(digest)
@@ -94,7 +95,7 @@ class StoreKeys:
             known is not None
             and known.book is self.book
             and self._wall() < known.until_s
-            and self._monotonic() - self._confirmed_s < self._stale_max_s
+            and self._monotonic() < self._stale_s
         ):
             return known.principal
         return self._judge(credential, digest, peer)
@@ -105,7 +106,7 @@ class StoreKeys:
 
     def _judge(self, credential: bytes, digest: bytes, peer: str) -> Principal | Refusal:
         book = self.book
-        if book is None or self.age_s >= self._stale_max_s:
+        if book is None or self._monotonic() >= self._stale_s:
             return _UNKNOWABLE
         known = self._known.get(digest)
         now_s = self._monotonic()
