@@ -94,6 +94,8 @@ def open_database(
                 "connect_timeout": CONNECT_S,
                 "options": f"-c statement_timeout={STATEMENT_MS} -c lock_timeout={STATEMENT_MS}",
                 "application_name": "helexa",
+                # A database in SQL_ASCII would answer bytes otherwise.
+                "client_encoding": "utf8",
             },
         )
     except ImportError as error:

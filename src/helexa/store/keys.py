@@ -40,8 +40,7 @@ def create_key(
     if not granted:
         return Refusal(ErrorCode.INVALID_REQUEST_BODY, "a key has a scope", param="scopes")
     if live_s is not None and not 1.0 <= live_s <= LIVE_S_MAX:
-        because = f"a key is good for 1 second to {LIVE_S_MAX:.0f} s, not {live_s:g} s"
-        return Refusal(ErrorCode.INVALID_REQUEST_BODY, because, param="live_s")
+        return _no_life(live_s)
     if (change.connection.scalar(select(func.count()).select_from(KEYS)) or 0) >= KEYS_MAX:
         return Refusal(ErrorCode.CONFLICT, f"there are {KEYS_MAX} keys; no more are allowed")
     expires_s = None if live_s is None else change.now_s + live_s
@@ -60,6 +59,11 @@ def rotate_key(
 
     The new key lives for `live_s`, or as long as the old one was made for.
     """
+    if not 0.0 <= overlap_s <= LIVE_S_MAX:
+        because = f"overlap_s is {overlap_s:g}; allowed: 0 to {LIVE_S_MAX:.0f} seconds"
+        return Refusal(ErrorCode.INVALID_REQUEST_BODY, because, param="overlap_s")
+    if live_s is not None and not 1.0 <= live_s <= LIVE_S_MAX:
+        return _no_life(live_s)
     old = _key(change.connection, key_id)
     if old is None:
         return no_key(key_id)
@@ -92,6 +96,11 @@ def revoke_key(change: Change, key_id: str) -> Row | Refusal:
         )
         change.note("key.revoke", key_id, name=old.name)
     return key_views(change.connection, change.now_s, key_id=key_id)[0]
+
+
+def _no_life(live_s: float) -> Refusal:
+    because = f"live_s is {live_s:g}; allowed: 1 to {LIVE_S_MAX:.0f} seconds, or nothing"
+    return Refusal(ErrorCode.INVALID_REQUEST_BODY, because, param="live_s")
 
 
 def _insert_key(
