@@ -1,5 +1,6 @@
-"""A PostgreSQL server for a test: real, empty, on a socket in a folder. It refuses to run as root, so
-there it runs as `postgres`.
+"""A PostgreSQL server for a test: real, empty, on a socket in a folder.
+
+It refuses to run as root, so there it runs as `postgres`.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""A store in a folder of a test, with a clock that the test moves, and keys made of counted bytes."""
+"""A store in a folder of a test, with a clock that the test moves."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -30,11 +30,7 @@ def test_a_tenant_comes_with_a_project_and_counts_its_keys(tmp_path: Path) -> No
         made = stored.change(lambda change: create_tenant(change, "acme"))
         assert [each["name"] for each in made["projects"]] == ["default"]
         project = stored.change(lambda change: create_project(change, "acme", "search"))
-        assert (project["tenant"], project["name"], project["state"]) == (
-            "acme",
-            "search",
-            "active",
-        )
+        assert (project["tenant"], project["name"]) == ("acme", "search")
         for _ in range(2):
             stored.key("ci", "acme", "search")
         found = stored.store.read(lambda connection: tenant_view(connection, "acme"))

@@ -100,13 +100,13 @@ class OfflinePeople:
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """Make the change that `path` would make; raises StatusError, StoreError."""
-        from helexa.cortex.admin.people import CHANGES, TEST_PATH, TestBody, tested
+        from helexa.cortex.admin.people import CHANGES, TEST_PATH, TriedBody, key_standing
         from helexa.cortex.admin.writes import decoded
         from helexa.util.clock import SystemClock
 
         if path == TEST_PATH:
-            key, now_s = TestBody(key=body["key"]), SystemClock.wall()
-            return self._store.read(lambda connection: tested(connection, key, now_s))
+            key, now_s = TriedBody(key=body["key"]), SystemClock.wall()
+            return self._store.read(lambda connection: key_standing(connection, key, now_s))
         for route in CHANGES:
             named = _matched(route.path, path)
             if named is not None:

@@ -56,7 +56,7 @@ class RotateBody(WriteBody, frozen=True, kw_only=True):
     live_s: float | None = None
 
 
-class TestBody(WriteBody, frozen=True, kw_only=True):
+class TriedBody(WriteBody, frozen=True, kw_only=True):
     """The text of a key; it is neither logged nor kept."""
 
     key: str
@@ -170,7 +170,7 @@ CHANGES: Final[tuple[ChangeRoute[Any], ...]] = (
 TEST_PATH: Final = "/api/v1/keys/test"
 
 
-def tested(connection: Connection, body: TestBody, now_s: float) -> Json:
+def key_standing(connection: Connection, body: TriedBody, now_s: float) -> Json:
     """Tell an operator how a key stands, and what it is where its secret is its own."""
     problem = problem_of(body.key)
     if problem is not None:

@@ -13,8 +13,8 @@ from helexa.cortex.admin.people import (
     TEST_PATH,
     ChangeRoute,
     ReadRoute,
-    TestBody,
-    tested,
+    TriedBody,
+    key_standing,
 )
 from helexa.cortex.admin.writes import Json, Writes, actor_of, answer_json, answer_refusal
 from helexa.cortex.identity import Keeper
@@ -25,7 +25,7 @@ from helexa.store.faults import StoreError
 def people_routes(keeper: Keeper, writes: Writes) -> list[Route]:
     """Return the routes over the store of `keeper`."""
     return [
-        Route(TEST_PATH, writes.waiting_endpoint(TestBody, _testing(keeper)), methods=["POST"]),
+        Route(TEST_PATH, writes.waiting_endpoint(TriedBody, _testing(keeper)), methods=["POST"]),
         *(Route(each.path, _reading(keeper, each)) for each in READS),
         *(
             Route(
@@ -63,9 +63,11 @@ def _changing(
     return change
 
 
-def _testing(keeper: Keeper) -> Callable[[Request, TestBody], Awaitable[Json | Refusal]]:
-    async def test(_request: Request, body: TestBody) -> Json | Refusal:
-        return await _told(keeper.read(lambda connection: tested(connection, body, keeper.wall())))
+def _testing(keeper: Keeper) -> Callable[[Request, TriedBody], Awaitable[Json | Refusal]]:
+    async def test(_request: Request, body: TriedBody) -> Json | Refusal:
+        return await _told(
+            keeper.read(lambda connection: key_standing(connection, body, keeper.wall()))
+        )
 
     return test
 
