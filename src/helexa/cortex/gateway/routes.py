@@ -29,6 +29,7 @@ OPERATIONS: Final = {
 }
 _MODEL_PREFIX: Final = "/v1/models/"
 _METRICS: Final = "/metrics"
+_INFERENCE: Final = Scope.INFERENCE  # looking a member up costs more than asking for it
 _METRICS_SCOPES: Final = frozenset({Scope.READ})
 _SCOPES: Final = frozenset({Scope.INFERENCE, Scope.READ})
 
@@ -108,7 +109,7 @@ class Routes:
         principal = self._authenticator.authenticate(judged.credential, exchange.peer)
         if isinstance(principal, Refusal):
             return principal
-        if Scope.INFERENCE not in principal.scopes:
+        if _INFERENCE not in principal.scopes:
             return Refusal(ErrorCode.PERMISSION_DENIED, "this takes a key with the scope inference")
         exchange.context = principal
         return None
