@@ -26,6 +26,7 @@ from helexa.cli.options import (
 from helexa.protocol.errors import CODES, Refusal
 
 if TYPE_CHECKING:
+    from helexa.config.cortex import CortexConfig
     from helexa.store.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -123,11 +124,17 @@ class OfflinePeople:
 @contextlib.contextmanager
 def opened_store(config_file: Path | None, state_dir: str | None) -> Iterator["Store"]:
     """Open the store that a cortex with these settings would use; raises HelexaError."""
+    with opened_location(cortex_settings(config_file, state_dir)) as store:
+        yield store
+
+
+@contextlib.contextmanager
+def opened_location(config: "CortexConfig") -> Iterator["Store"]:
+    """Open the store that settings name, and tell of one that was set aside; raises HelexaError."""
     from helexa.config.keys import read_foreign_key_file
     from helexa.store.opening import open_store
     from helexa.util.clock import SystemClock
 
-    config = cortex_settings(config_file, state_dir)
     file = config.store.password_file
     password = None if file is None else read_foreign_key_file(file)
     with contextlib.closing(
@@ -138,7 +145,7 @@ def opened_store(config_file: Path | None, state_dir: str | None) -> Iterator["S
         yield store
 
 
-def cortex_settings(config_file: Path | None, state_dir: str | None) -> Any:
+def cortex_settings(config_file: Path | None, state_dir: str | None) -> "CortexConfig":
     """Return the settings of the cortex whose store is meant."""
     from helexa.cli.engines import engine_problems
     from helexa.config.load import Flag, load_cortex

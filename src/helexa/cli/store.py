@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -98,7 +98,7 @@ def _database(
     from helexa.config.keys import read_foreign_key_file
     from helexa.store.database import open_database
 
-    config: Any = cortex_settings(config_file, state_dir)
+    config = cortex_settings(config_file, state_dir)
     where = config.store.location(config.state_dir)
     if where.path and not create and not Path(where.path).exists():
         raise NotFoundError(

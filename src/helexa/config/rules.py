@@ -91,7 +91,7 @@ def _conflicts(*listeners: tuple[str, Socket | None]) -> Iterator[Finding]:
 def _open_sockets(config: CortexConfig) -> Iterator[Finding]:
     gateway, plane, auth = config.gateway, config.control_plane, config.auth
     if not (gateway.allow_open or auth.chosen != "none"):
-        why = "callers are asked for no key; set auth.kind"
+        why = "callers are asked for no key; set auth.keys_file or auth.kind"
         on = (("auth", "kind"), ("auth", "keys_file"))
         yield from _open_socket("gateway", gateway.socket, why, *on)
     if not (plane.allow_open or plane.join_token_file is not None):
