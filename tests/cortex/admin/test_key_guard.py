@@ -33,6 +33,10 @@ MAY_CHANGE = {"admin", "all"}
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY")
 
 
+async def kept() -> str:
+    return ""
+
+
 class World:
     def __init__(self, keeper: Keeper) -> None:
         self.log: list[dict[str, Any]] = []
@@ -40,6 +44,8 @@ class World:
             snapshot=lambda: EMPTY,
             desk=SpecDesk(CortexConfig(state_dir=Path("state")), lambda _: (), Path("s"), None),
             report=lambda _event: None,
+            keep_fleet=kept,
+            keep_demand=kept,
             logger=recording_logger(self.log),
             monotonic=lambda: 0.0,
             in_flight=lambda _replica: 0,
