@@ -142,6 +142,15 @@ def test_a_key_that_is_guessed_at_is_not_even_compared_from_there(world: World) 
     assert world.code(made["key"], "10.0.0.9:1") == made["id"], "known by now"
 
 
+def test_no_key_is_no_guess_and_needs_no_store(world: World) -> None:
+    assert world.code(None) == "invalid_api_key"
+    world.publish()
+    assert {world.code(nothing) for nothing in (None, b"") for _ in range(100)} == {
+        "invalid_api_key"
+    }
+    assert world.code(other_key()) == "invalid_api_key"
+
+
 def test_memory_is_bounded(world: World) -> None:
     keys = [world.stored.key() for _ in range(12)]
     world.publish()

@@ -85,7 +85,9 @@ class StoreKeys:
 
     def authenticate(self, credential: bytes | None, peer: str = "") -> Principal | Refusal:
         """Resolve a key, or refuse: alike, whether unknown, wrong, expired or revoked."""
-        if not credential or len(credential) > CREDENTIAL_BYTES_MAX:
+        if not credential:
+            return _BAD  # no guess, and wrong whatever the store would say
+        if len(credential) > CREDENTIAL_BYTES_MAX:
             return self._refused(peer)
         mac = self._mac()
         mac.update(credential)
