@@ -1,5 +1,6 @@
 """A keeper keeps the book of keys fresh."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from helexa.protocol.errors import Refusal
 from helexa.store.faults import StoreError
 from helexa.util.clock import SystemClock
 from helexa.util.errors import ConfigError
+from helexa.util.metrics import NoMetrics, PrometheusMetrics
 from helexa.util.tasks import TaskScope
 from tests.fakes.control_plane import recording_logger
 from tests.fakes.kept import keeper_at, make_key, revoke
@@ -46,7 +48,7 @@ async def test_what_another_process_changes_is_known_here_soon(tmp_path: Path) -
     one, two = keeper_at(tmp_path, log), keeper_at(tmp_path, log)
     for keeper in (one, two):
         await keeper.open()
-        keeper.start(tasks)
+        keeper.start(tasks, NoMetrics())
     made = await make_key(one)
     assert code(one, made["key"]) == made["id"]
     await until(lambda: code(two, made["key"]) == made["id"], "made there, known here")
@@ -69,9 +71,11 @@ async def test_a_store_that_fails_is_logged_once_and_its_return_too(tmp_path: Pa
     def rename(old: str, new: str) -> Any:
         return lambda connection: connection.exec_driver_sql(f"ALTER TABLE {old} RENAME TO {new}")
 
-    keeper.start(tasks)
+    metrics = PrometheusMetrics()
+    keeper.start(tasks, metrics)
     await keeper.read(rename("change_number", "away"))
     await until(lambda: keeper.keys.age_s > 1.0, "it cannot be read")
+    assert re.search(rb"helexa_store_age_seconds [1-9]", metrics.render())
     assert code(keeper, made["key"]) == made["id"]
     await keeper.read(rename("away", "change_number"))
     await until(lambda: keeper.keys.age_s < 0.2, "it is read again")

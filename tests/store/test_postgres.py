@@ -25,6 +25,7 @@ from helexa.store.tables import METADATA
 from helexa.store.tenants import create_project, create_tenant, set_tenant
 from helexa.store.upkeep import problems_of
 from helexa.util.clock import SystemClock
+from helexa.util.metrics import NoMetrics
 from helexa.util.tasks import TaskScope
 from tests.fakes.control_plane import recording_logger
 from tests.fakes.postgres import PostgresServer, programs
@@ -150,7 +151,7 @@ async def test_two_cortexes_share_it_and_live_through_its_restart(
 
     for keeper in keepers:
         await keeper.open()
-        keeper.start(tasks)
+        keeper.start(tasks, NoMetrics())
     first, second = await one.change("me", "", make), await one.change("me", "", make)
     assert code(one, first["key"]) == first["id"]
     await until(lambda: code(two, first["key"]) == first["id"], "the other cortex knows it")

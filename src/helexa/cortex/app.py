@@ -310,7 +310,7 @@ async def _start(parts: _Parts, wanted: DesiredChanged) -> None:
     config, bound, loop = parts.config, parts.bound, parts.loop
     if parts.keeper is not None:
         await parts.keeper.open()
-        parts.keeper.start(parts.tasks)
+        parts.keeper.start(parts.tasks, parts.metrics)
     heard: Callable[[], list[Any]] = list
     if "control_plane" in bound:
         parts.control = _control_server(parts)

@@ -24,6 +24,7 @@ from helexa.store.opening import open_store
 from helexa.store.store import Change, Store
 from helexa.store.thread import StoreThread
 from helexa.util.clock import Clock
+from helexa.util.metrics import Metrics
 from helexa.util.tasks import TaskScope
 
 LOOK_INTERVAL_S: Final = 0.25
@@ -69,8 +70,12 @@ class Keeper:
                 raise
             self._note(error)
 
-    def start(self, tasks: TaskScope) -> None:
-        """Keep the book fresh from here on."""
+    def start(self, tasks: TaskScope, metrics: Metrics) -> None:
+        """Keep the book fresh from here on, and tell how old it is."""
+        age = metrics.gauge(
+            "helexa_store_age_seconds", "Since the keys in memory were last known to be true"
+        )
+        metrics.before_render(lambda: age.set(self.keys.age_s))
         tasks.start(self._look(), "keys of the store")
 
     async def change(
