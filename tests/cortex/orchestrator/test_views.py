@@ -1,5 +1,8 @@
 """What a model looks like across the fleet."""
 
+import msgspec
+import pytest
+
 from helexa.cortex.orchestrator.events import HealthReported, ModelReported, NeuronGone
 from helexa.cortex.orchestrator.ledger import Ledger
 from helexa.cortex.orchestrator.provisioner import reconcile
@@ -8,7 +11,8 @@ from helexa.cortex.orchestrator.views import Picture, changed_views, names_of
 from helexa.protocol.ids import NeuronId
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.neuron import NeuronHealth
-from tests.fakes.fleet import EMBEDDINGS, fleet, joined, model, register, status
+from helexa.protocol.version import VERSION, VERSION_CONTINUES
+from tests.fakes.fleet import CHAT, EMBEDDINGS, fleet, joined, model, register, status
 
 N1 = NeuronId("n1")
 
@@ -105,3 +109,15 @@ def test_a_neuron_s_problems_keep_nobody_from_what_runs_there() -> None:
     state.apply([HealthReported(N1, 1, ill)], 1.0)
     (replica,) = state.snapshot(1.0).models["m"].replicas
     assert replica.healthy
+
+
+@pytest.mark.parametrize("version", range(1, VERSION + 2))
+def test_a_neuron_of_an_older_protocol_is_not_asked_to_continue_a_stream(version: int) -> None:
+    """Its engine could, but it would tell a second id and role, and text that the caller has."""
+    state = fleet(model())
+    resumes = msgspec.structs.replace(CHAT, resume=True)
+    told = status(model(), capability=resumes)
+    state.apply([joined(1, register("n1", told, version=version))], 0.0)
+    [replica] = state.snapshot(0.0).models["m"].replicas
+    assert replica.capability.resume is (version >= VERSION_CONTINUES)
+    assert msgspec.structs.replace(replica.capability, resume=True) == resumes

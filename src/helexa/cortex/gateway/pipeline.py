@@ -236,6 +236,7 @@ class Pipeline:
             include_usage=head.include_usage,
             traceparent=parent[:128].decode("ascii", "ignore"),
             principal=relay.principal.key_id,
+            keeps_apart=not (relay.principal.anonymous or self.router.realms.shared),
             continues=None if part is None else part.continued,
         )
         body = exchange.body if part is None else part.body

@@ -258,6 +258,7 @@ class Relay(StreamHandler):
         if self.over:
             return
         if self._done_held:
+            self.trailer = self._pipeline.failover.trailer_of(self.kept)
             self.end_with(DONE)
             return
         reset, refusal = read_reset(payload)

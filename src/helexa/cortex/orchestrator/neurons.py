@@ -15,6 +15,7 @@ from helexa.cortex.orchestrator.snapshot import Instance, NeuronView
 from helexa.protocol.control import ProvisioningResponse, Register
 from helexa.protocol.ids import ModelId
 from helexa.protocol.neuron import Capabilities, NeuronDescriptor, NeuronHealth, NeuronLoad
+from helexa.protocol.version import negotiate
 
 ANSWERS_MAX: Final = 16
 MODELS_PER_NEURON_MAX: Final = 1024
@@ -42,6 +43,8 @@ class Neuron:
     answers: deque[ProvisioningResponse] = field(default_factory=lambda: deque(maxlen=ANSWERS_MAX))
     conflicts: int = 0
     faults: int = 0
+    version: int = 0
+    """Of the protocol, as agreed on; 0 while it has not been here."""
     cordoned: bool = False
     draining: bool = False
     ledger: Ledger = field(default_factory=Ledger)
@@ -61,6 +64,7 @@ class Neuron:
             since_s=now,
             heard_s=now,
             connection=connection,
+            version=negotiate(register.version_min, register.version_max) or 0,
             ledger=ledger if ledger is not None else Ledger(),
         )
 
@@ -192,6 +196,7 @@ class Neuron:
                 answers=tuple(self.answers),
                 conflicts=self.conflicts,
                 faults=self.faults,
+                version=self.version,
                 cordoned=self.cordoned,
                 draining=self.draining,
             )

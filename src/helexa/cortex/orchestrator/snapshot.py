@@ -19,6 +19,7 @@ from helexa.protocol.ids import CommandId, ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.model import ModelCapability, ModelConfig, ModelStatus
 from helexa.protocol.neuron import Capabilities, NeuronDescriptor, NeuronHealth, NeuronLoad
+from helexa.protocol.version import VERSION
 from helexa.protocol.workload import WorkloadClass
 
 _K = TypeVar("_K")
@@ -189,6 +190,8 @@ class NeuronView:
     """Newcomers with the same id that were refused."""
     faults: int = 0
     """Reports of it that the lifecycle table does not allow."""
+    version: int = VERSION
+    """Of the protocol that is spoken with it."""
     cordoned: bool = False
     """An operator wants no further models placed here."""
     draining: bool = False

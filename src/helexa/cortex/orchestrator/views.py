@@ -4,6 +4,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Final
 
+import msgspec
+
 from helexa.cortex.orchestrator.board import Board, holds
 from helexa.cortex.orchestrator.circuit import CLOSED, CircuitState, restricted_of
 from helexa.cortex.orchestrator.demand import hardware_key
@@ -28,6 +30,7 @@ from helexa.protocol.control import UnloadModel
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.model import ModelCapability, ModelConfig
+from helexa.protocol.version import VERSION_CONTINUES
 
 _ROUTABLE = frozenset({NeuronState.CONNECTED, NeuronState.SUSPECT})
 _UNKNOWN = ModelCapability()
@@ -323,7 +326,7 @@ def _replica(
         model_id=status.model_id,
         neuron_id=neuron.descriptor.id,
         epoch=neuron.descriptor.epoch,
-        capability=status.capability or _UNKNOWN,
+        capability=_usable(status.capability or _UNKNOWN, neuron.version),
         # A neuron's problems are not a replica's: another model that failed there, or a state
         # that could not be saved, keeps nobody from using the models that run.
         healthy=not (restricted and circuit is CircuitState.OPEN),
@@ -334,6 +337,13 @@ def _replica(
         waiting_requests=status.waiting_requests,
         circuit=circuit,
     )
+
+
+def _usable(capability: ModelCapability, version: int) -> ModelCapability:
+    """Return what can be asked for in this version of the protocol."""
+    if capability.resume and version < VERSION_CONTINUES:
+        return msgspec.structs.replace(capability, resume=False)
+    return capability
 
 
 def _capability(where: Where) -> ModelCapability | None:
