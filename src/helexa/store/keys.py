@@ -3,6 +3,7 @@
 The text of a key is in the answer to its making and nowhere else. Keys are never deleted.
 """
 
+import secrets
 from collections.abc import Iterable
 from typing import Final
 
@@ -11,7 +12,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.ports import Scope
 from helexa.store.key_book import Changes, KeyBook, Standing
-from helexa.store.key_text import digest_of, id_of, new_key
+from helexa.store.key_text import ENTROPY_BYTES, digest_of, id_of, new_key
 from helexa.store.records import Key, Project, Tenant, label_problem, scopes_text
 from helexa.store.store import Change, key_of
 from helexa.store.tables import KEYS, PROJECTS, TENANTS
@@ -111,7 +112,7 @@ def _insert_key(
     expires_s: float | None,
     replaces: str | None = None,
 ) -> Row:
-    key_id, salt, text = new_key(change.key_entropy())
+    key_id, salt, text = new_key(secrets.token_bytes(ENTROPY_BYTES))
     change.connection.execute(
         insert(KEYS).values(
             id=key_id,

@@ -4,7 +4,6 @@ It blocks, and is used by one thread at a time: in a cortex that is the one of `
 """
 
 import json
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -14,7 +13,6 @@ from sqlalchemy import Connection, insert, select, update
 from helexa.protocol.errors import Refusal
 from helexa.store.database import Database
 from helexa.store.key_book import Changes, KeyBook
-from helexa.store.key_text import ENTROPY_BYTES
 from helexa.store.records import Key, Project, Tenant, scopes_of
 from helexa.store.tables import AUDIT, CHANGE_NUMBER, KEYS, PROJECTS, TENANTS
 
@@ -31,11 +29,6 @@ class Change:
     now_s: float
     actor: str
     cause: str
-    entropy: Callable[[int], bytes] = secrets.token_bytes
-
-    def key_entropy(self) -> bytes:
-        """Return the random bytes of a new key."""
-        return self.entropy(ENTROPY_BYTES)
 
     def note(self, action: str, subject: str, **detail: Any) -> None:
         """Write a line of the audit log; `detail` holds no secret."""

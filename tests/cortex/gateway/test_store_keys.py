@@ -11,7 +11,6 @@ from helexa.cortex.gateway.guesses import FAILURES_MAX
 from helexa.cortex.gateway.store_keys import StoreKeys, origin_of
 from helexa.protocol.errors import Refusal
 from helexa.protocol.ports import Principal
-from helexa.store.key_book import Standing
 from helexa.store.key_text import ENTROPY_BYTES, KEY_CHARS, new_key
 from helexa.store.tenants import set_tenant
 from tests.fakes.stored import Now, Stored
@@ -170,14 +169,6 @@ def test_no_secret_is_kept(world: World) -> None:
     world.ask(made["key"])
     held = repr([vars(world.keys), world.keys._known, world.keys._targets._clean_s])
     assert made["key"].split("_")[2] not in held
-
-
-def test_an_operator_is_told_how_a_key_stands(world: World) -> None:
-    made = world.stored.key()
-    assert world.keys.standing(made["key"].encode()) == (Standing.UNKNOWN, None)
-    world.publish()
-    standing, key = world.keys.standing(made["key"].encode())
-    assert (standing, key and key.id) == (Standing.GOOD, made["id"])
 
 
 @pytest.mark.parametrize(

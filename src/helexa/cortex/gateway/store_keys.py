@@ -102,10 +102,6 @@ class StoreKeys:
             return known.principal
         return self._judge(credential, digest, peer)
 
-    def standing(self, credential: bytes) -> tuple[Standing, Key | None]:
-        """Tell an operator how a key stands; no failure is counted."""
-        return (self.book or KeyBook()).judge(credential, self._wall())
-
     def _judge(self, credential: bytes, digest: bytes, peer: str) -> Principal | Refusal:
         book = self.book
         if book is None or self._monotonic() >= self._stale_s:
