@@ -152,6 +152,10 @@ class PolicySettings(Settings):
     """One replica fewer must have been enough for this long before one is unloaded."""
     target_utilisation: Annotated[float, Field(gt=0, le=1)] = 0.8
     """Share of a replica's seats that is planned with."""
+    learned_seats_min: Count = 2
+    """Where more requests at a time than so many were seen to bring no more tokens, a replica is
+    given fewer than its engine has seats for, but never fewer than this. With a number as large as
+    the engine's own, what was learned does not count."""
     keep_alive_s: KeepAlive | None = 900.0
     """An idle model leaves after this time, where it says nothing itself and its `min_replicas` is
     0; `null` (in the spec) keeps it for ever."""

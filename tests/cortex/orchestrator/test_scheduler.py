@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helexa.cortex.orchestrator.filters import WAITING_PER_REPLICA_MAX
 from helexa.cortex.orchestrator.prefix import blocks_of, holder_of
 from helexa.cortex.orchestrator.requests import RoutingDecision
 from helexa.cortex.orchestrator.router import Router
 from helexa.cortex.orchestrator.scheduler import explain, route
-from helexa.cortex.orchestrator.snapshot import ModelView
+from helexa.cortex.orchestrator.snapshot import WAITING_PER_REPLICA_MAX, ModelView
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.ids import NeuronId
 from helexa.protocol.lifecycle import ModelState

@@ -245,7 +245,7 @@ class Pipeline:
         )
         if stream is None:
             return False
-        self.inflight.add(replica.neuron_id, replica.model_id)
+        relay.beside_first = self.inflight.add(replica.neuron_id, replica.model_id)
         self.room.admission.begin(replica.model_id, relay.principal.key_id)
         if relay.waits:
             self.room.sent(relay)
@@ -260,7 +260,7 @@ class Pipeline:
         relay.seated_s = None
         self._unroute(relay)
         model_id = replica.model_id
-        self.inflight.remove(replica.neuron_id, model_id)
+        relay.beside_last = self.inflight.remove(replica.neuron_id, model_id)
         served_s = self.now() - since_s if served else None
         self.room.admission.end(model_id, relay.principal.key_id, served_s)
 
@@ -312,6 +312,8 @@ class Pipeline:
                 relay.attempts,
                 relay.because,
                 relay.kept.resumes,
+                relay.beside_first,
+                relay.beside_last,
             )
         )
         if replica is not None and self.room.admission.tickets:

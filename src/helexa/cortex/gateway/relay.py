@@ -56,6 +56,8 @@ class Relay(StreamHandler):
         "_response",
         "attempts",
         "because",
+        "beside_first",
+        "beside_last",
         "bytes_out",
         "code",
         "exchange",
@@ -110,7 +112,8 @@ class Relay(StreamHandler):
         self.route_line = b""
         """A header line for the caller, where it shall know its route."""
         self.stream: Stream | None = None
-        self.attempts = 0
+        # Beside: how many requests its replica had with it, when it came and when it left.
+        self.attempts = self.beside_first = self.beside_last = 0
         self.excluded: tuple[Replica, ...] = ()
         self.otherwise: Refusal | None = None
         """What to tell where no other replica can take it: why the last one did not."""

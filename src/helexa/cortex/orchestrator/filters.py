@@ -15,9 +15,6 @@ from helexa.protocol.model import ModelCapability
 from helexa.protocol.workload import WORKLOAD_OF_OPERATION, WorkloadClass
 
 UNHEALTHY_RETRY_S: Final = 3
-WAITING_PER_REPLICA_MAX: Final = 2
-"""Requests sent to a replica past its seats, so that no seat is empty while its next request is on
-its way. All others wait in the gateway, where they can still go first, elsewhere, or away."""
 
 
 _UNABLE: Final = {
@@ -164,11 +161,19 @@ def _refuse_unhealthy(_request: RoutingRequest, model: ModelView) -> Refusal:
 
 
 def _keep_free(_request: RoutingRequest, candidates: list[Candidate]) -> list[Candidate]:
-    return [c for c in candidates if c.in_flight < c.seats + WAITING_PER_REPLICA_MAX]
+    return [c for c in candidates if c.in_flight < c.seats or c.in_flight < c.replica.open_max]
+
+
+def _has_enough(_request: RoutingRequest, candidate: Candidate) -> str:
+    told = f"{candidate.in_flight} requests on {candidate.seats} seats"
+    own = candidate.replica.capability.seats
+    if candidate.seats < own:
+        told += f" (its engine has {own}; more than {candidate.seats} at a time bring no more)"
+    return told
 
 
 def _refuse_full(_request: RoutingRequest, model: ModelView) -> Refusal:
-    seats = sum(max(r.capability.seats, 1) for r in model.replicas)
+    seats = sum(r.seats for r in model.replicas)
     return Refusal(
         ErrorCode.RATE_LIMIT_EXCEEDED,
         f"all {seats} seats of model {model.config.id!r} are taken",
@@ -208,7 +213,7 @@ FILTERS: Final = (
     Filter(
         "seats",
         _keep_free,
-        lambda _r, c: f"{c.in_flight} requests on {c.seats} seats",
+        _has_enough,
         _refuse_full,
     ),
 )

@@ -82,8 +82,9 @@ class Neuron:
             draining=event.draining,
             ledger=ledger if ledger is not None else Ledger(),
         )
-        for model_id in event.owned:
-            neuron.put(model_id, Instance(owned=True))
+        for model_id in event.owned | event.lent:
+            mark = Instance(owned=model_id in event.owned, lent=model_id in event.lent)
+            neuron.put(model_id, mark)
         return neuron
 
     def inherit(self, known: "Neuron") -> None:
@@ -98,8 +99,8 @@ class Neuron:
         for model_id, instance in known.instances.items():
             if same_process:
                 self.put(model_id, replace(disconnected(instance), known_digest=""))
-            elif instance.owned:
-                self.put(model_id, Instance(owned=True))
+            elif instance.owned or instance.lent:
+                self.put(model_id, Instance(owned=instance.owned, lent=instance.lent))
             else:
                 self.ledger.drop(self.descriptor.id, model_id)
 
@@ -125,7 +126,8 @@ class Neuron:
     def waits(self, since_s: float) -> bool:
         """Tell whether time alone may make a plan of now another than that of `since_s`."""
         if self.state not in PRESENT:
-            return bool(self.instances) and self.since_s + REPLACE_AFTER_S > since_s
+            expected = self.instances or self.state is NeuronState.UNCONFIRMED
+            return bool(expected) and self.since_s + REPLACE_AFTER_S > since_s
         return any(self.instances[m].not_before_s > since_s for m in self.waiting)
 
     def holder(self) -> Holder:

@@ -17,7 +17,6 @@ import msgspec
 from helexa.cortex.orchestrator.filters import (
     FILTERS,
     UNHEALTHY_RETRY_S,
-    WAITING_PER_REPLICA_MAX,
     refuse_unsupported,
     supports,
 )
@@ -142,7 +141,7 @@ def _usual(request: RoutingRequest, snapshot: FleetSnapshot, router: Router) -> 
 
 
 def _open_max(candidate: Candidate) -> int:
-    return 1 if candidate.replica.probing else candidate.seats + WAITING_PER_REPLICA_MAX
+    return 1 if candidate.replica.probing else candidate.replica.open_max
 
 
 def _route_among_many(
@@ -330,6 +329,8 @@ def _refuse_not_loaded(
     if model.capability is not None and not supports(request, model.capability):
         return refuse_unsupported(request, model)
     name = model.config.id
+    if model.expected:
+        return Refusal(ErrorCode.MODEL_LOADING, f"model {name!r} {model.because}")
     if model.loading or model.loadable:
         done = f" ({model.progress:.0%})" if model.progress is not None else ""
         return Refusal(
