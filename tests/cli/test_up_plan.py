@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 
 from helexa.cli.engines import engine_problems
-from helexa.cli.up_plan import UpPlan, Wish, make_plan, write_settings
+from helexa.cli.people import opened_location
+from helexa.cli.up_plan import OWN_KEY_S, UpPlan, Wish, make_plan, write_settings
 from helexa.config.keys import digest_of, read_keys_file
 from helexa.config.load import Flag, load_cortex, load_neuron
 from helexa.config.problems import InvalidConfigError
+from helexa.store.key_book import KeyBook, Standing
+from helexa.util.clock import SystemClock
 from helexa.util.errors import UsageError
 
 GATEWAY, PLANE = ("gateway", "socket"), ("control_plane", "socket")
@@ -118,6 +121,20 @@ def test_a_spec_is_left_to_the_process_that_can_read_it_whole(tmp_path: Path) ->
     assert loaded.config.models[0].max_replicas is None
     assert loaded.config.provisioning.cooldown_s == 9.0
     assert loaded.bare.provisioning.model_fields_set == set()
+
+
+def test_where_the_store_has_the_keys_up_makes_one_of_its_own_there(tmp_path: Path) -> None:
+    made = plan(tmp_path, {("auth", "kind"): "store", GATEWAY: ":8080"})
+    assert made.api_key is not None
+    with opened_location(made.cortex) as store:
+        book = store.book_after(KeyBook())
+        standing, key = book.judge(made.api_key.encode(), SystemClock.wall())
+    assert standing is Standing.GOOD
+    assert key is not None
+    assert (key.name, key.expires_s) == ("helexa up", key.created_s + OWN_KEY_S)
+    written = write_settings(made)[0].read_text()
+    assert 'kind = "store"' in written
+    assert made.api_key not in written
 
 
 def test_where_keys_are_asked_for_up_has_one_of_its_own_beside_those_of_the_file(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from helexa.cortex.admin.api import JoinInfo
+from helexa.cortex.admin.join import JoinInfo
 from helexa.cortex.observe import views
 from helexa.protocol.lifecycle import ModelState
 from tests.fakes import fleet

@@ -10,6 +10,7 @@ PINNED = {
     "bad_request": (400, None), "invalid_api_key": (401, None), "permission_denied": (403, None),
     "model_not_found": (404, None), "route_not_found": (404, None),
     "not_found": (404, None),    "method_not_allowed": (405, None), "request_timeout": (408, None),
+    "conflict": (409, None),
     "payload_too_large": (413, None), "unsupported_media_type": (415, None),
     "misdirected_request": (421, None),
     "expectation_failed": (417, None), "rate_limit_exceeded": (429, 2),

@@ -45,6 +45,8 @@ CORTEX_FLAGS: Final = (
              "Where browsers reach the portal [off]."),
     FlagSpec(("--join-token-file",), ("control_plane", "join_token_file"), "FILE",
              "Token that neurons must hold to join."),
+    FlagSpec(("--auth",), ("auth", "kind"), "KIND",
+             "Who may use the gateway: none, keys_file, or store (`helexa keys`)."),
     FlagSpec(("--keys-file",), ("auth", "keys_file"), "FILE", "API keys, one a line."),
     FlagSpec(("--spec",), ("spec",), "FILE", "JSON file with models to start with."),
 )  # fmt: skip
@@ -99,10 +101,31 @@ output_option = click.option(
     help="Form of the output; json is stable and for programs.",
 )  # fmt: skip
 
-admin_option = click.option(
+listing_output_option = click.option(
+    "-o", "--output", type=click.Choice(["table", "json", "csv"]), default="table",
+    show_default=True, help="Form of the output; json and csv are stable and for programs.",
+)  # fmt: skip
+
+_admin_socket_option = click.option(
     "--admin", metavar="HOST:PORT", envvar="HELEXA_ADMIN_SOCKET", default="127.0.0.1:8040",
     show_default=True, help="Admin socket of the cortex.",
 )  # fmt: skip
+
+
+def _admin_key(ctx: click.Context, _parameter: click.Parameter, given: Path | None) -> None:
+    ctx.ensure_object(Telling).admin_key_file = given
+
+
+_admin_key_option = click.option(
+    "--admin-key-file", metavar="FILE", envvar="HELEXA_ADMIN_KEY_FILE", expose_value=False,
+    type=click.Path(path_type=Path), callback=_admin_key,
+    help="File with a key of the scope admin (or read), where the cortex asks for one.",
+)  # fmt: skip
+
+
+def admin_option(command: F) -> F:
+    """Add `--admin`, and the key that goes with it, which `AdminClient` finds by itself."""
+    return _admin_socket_option(_admin_key_option(command))
 
 
 def _debug(ctx: click.Context, _parameter: click.Parameter, given: bool) -> None:  # noqa: FBT001

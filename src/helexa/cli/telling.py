@@ -11,6 +11,7 @@ Status: 0 done · 1 failed · 2 wrong usage · 3 not found · 4 not allowed · 5
 import sys
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import click
@@ -24,11 +25,13 @@ _USAGE: Final = 2
 
 @dataclass(slots=True)
 class Telling:
-    """How the user wants errors to be told; the command line's options fill it in."""
+    """What the whole command line shares: how errors are told, and who asks."""
 
     debug: bool = False
     color: bool | None = None
     """None: where the stream is a terminal."""
+    admin_key_file: Path | None = None
+    """Where the key for the admin API is."""
 
 
 def exit_status_of(error: BaseException) -> int:

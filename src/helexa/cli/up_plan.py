@@ -20,6 +20,7 @@ from helexa.config.toml_text import to_toml
 from helexa.util.errors import UsageError
 
 DEFAULT_MODEL: Final = "smollm2-135m"
+OWN_KEY_S: Final = 86_400.0
 Flags = Mapping[tuple[str, ...], Flag]
 
 
@@ -178,6 +179,8 @@ def _neuron(wish: Wish, cortex: CortexConfig, token_file: Path) -> NeuronConfig:
 def _with_key(plan: UpPlan) -> UpPlan:
     """Where the gateway asks for keys, add one of our own, for the first token's request."""
     keys_file = plan.cortex.auth.keys_file
+    if plan.cortex.auth.chosen == "store":
+        return replace(plan, api_key=_key_of_the_store(plan.cortex))
     if keys_file is None:
         return plan
     key = "hlx_" + secrets.token_urlsafe(32)
@@ -188,6 +191,14 @@ def _with_key(plan: UpPlan) -> UpPlan:
     auth = plan.cortex.auth.model_copy(update={"keys_file": own_file})
     cortex = plan.cortex.model_copy(update={"auth": auth})
     return replace(plan, cortex=cortex, api_key=key)
+
+
+def _key_of_the_store(cortex: CortexConfig) -> str:
+    from helexa.cli.people import OfflinePeople, opened_location, path_of
+
+    body = {"name": "helexa up", "live_s": OWN_KEY_S, "cause": "for the first token's request"}
+    with opened_location(cortex) as store:
+        return str(OfflinePeople(store).post(path_of("keys"), body)["key"])
 
 
 def write_settings(plan: UpPlan) -> tuple[Path, Path]:

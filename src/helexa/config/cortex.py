@@ -4,6 +4,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from helexa.config.access import AdminSettings, AuthSettings, StoreSettings
 from helexa.config.shared import (
     ByteCount,
     Count,
@@ -32,7 +33,7 @@ class GatewaySettings(Settings):
     socket: ListenSocket = Socket("127.0.0.1", 8080)
     """Where applications reach the API."""
     allow_open: bool = False
-    """Let `socket` be reached from other machines although `[auth] keys_file` is not set."""
+    """Let `socket` be reached from other machines although `[auth]` asks for no keys."""
     tls_certificate_file: FilePath | None = None
     """PEM file with the server's certificate and its chain; serves HTTPS when set."""
     tls_key_file: FilePath | None = None
@@ -118,15 +119,6 @@ class ControlPlaneSettings(Settings):
     """Neurons that may be joined at the same time."""
 
 
-class AdminSettings(Settings):
-    """The operator's API: status and control. It has no keys, so keep it on loopback."""
-
-    socket: ListenSocket = Socket("127.0.0.1", 8040)
-    """Where `helexa status` and other tools reach this cortex."""
-    allow_open: bool = False
-    """Let other machines reach the admin API, which asks nobody for a key."""
-
-
 class PortalSettings(Settings):
     """The web page for people."""
 
@@ -134,13 +126,6 @@ class PortalSettings(Settings):
     """Where browsers reach the portal; `127.0.0.1:8091` is the usual place."""
     allow_open: bool = False
     """Let other machines reach the portal, which asks nobody for a key."""
-
-
-class AuthSettings(Settings):
-    """Who may use the gateway."""
-
-    keys_file: FilePath | None = None
-    """File with API keys, one a line (see docs); without it callers are anonymous."""
 
 
 class DefaultModels(Settings):
@@ -360,6 +345,7 @@ class CortexConfig(SharedSettings):
     admin: AdminSettings = AdminSettings()
     portal: PortalSettings = PortalSettings()
     auth: AuthSettings = AuthSettings()
+    store: StoreSettings = StoreSettings()
     default_models: DefaultModels = DefaultModels()
     provisioning: ProvisioningSettings = ProvisioningSettings()
     routing: RoutingSettings = RoutingSettings()

@@ -18,8 +18,9 @@ from helexa.config.problems import Problem, did_you_mean, show
 PREFIX: Final = "HELEXA_"
 CONFIG_VARIABLE: Final = "HELEXA_CONFIG"
 """Names the config file where no `--config` is given."""
-NOT_SETTINGS: Final = frozenset({CONFIG_VARIABLE, "HELEXA_ADMIN", "HELEXA_BASE_URL", "HELEXA_MODEL",
-                                 "HELEXA_API_KEY_FILE", "HELEXA_DEBUG"})  # fmt: skip
+NOT_SETTINGS: Final = frozenset({CONFIG_VARIABLE, "HELEXA_ADMIN", "HELEXA_ADMIN_KEY_FILE",
+                                 "HELEXA_BASE_URL", "HELEXA_MODEL", "HELEXA_API_KEY_FILE",
+                                 "HELEXA_DEBUG"})  # fmt: skip
 """Variables that stand for flags of the client commands, and are no settings of a role."""
 
 

@@ -30,7 +30,7 @@ schema for editors. An unknown setting or `HELEXA_…` variable is an error, not
 
 A socket is `host:port`, `[ipv6]:port`, `:port` for every interface, or `off`. A path counts from
 the folder of the file that it stands in. A size is a number of bytes or a text such as `24GiB`.
-What can be reached from other machines must be protected (a keys file, a join token), or the
+What can be reached from other machines must be protected (keys, a join token), or the
 setting `allow_open` of the same group must say that it is meant so.
 """
 

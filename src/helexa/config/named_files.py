@@ -26,6 +26,8 @@ def file_findings(config: SharedSettings) -> Iterator[Finding]:
 
 def _cortex_files(config: CortexConfig) -> Iterator[Finding]:
     yield from _secret(("auth", "keys_file"), config.auth.keys_file, read_keys_file)
+    password_file = config.store.password_file
+    yield from _secret(("store", "password_file"), password_file, read_foreign_key_file)
     token_file = config.control_plane.join_token_file
     yield from _secret(("control_plane", "join_token_file"), token_file, read_token_file)
     yield from _certificate("gateway", config.gateway)

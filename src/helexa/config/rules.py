@@ -43,6 +43,7 @@ def validate_cortex(config: CortexConfig, engine_problems: EngineProblems) -> li
             ("portal", config.portal.socket),
         ),
         *_open_sockets(config),
+        *_auth(config),
         *_certificates(config),
         *_bodies(config),
         *_liveness(config),
@@ -92,26 +93,51 @@ def _conflicts(*listeners: tuple[str, Socket | None]) -> Iterator[Finding]:
 
 def _open_sockets(config: CortexConfig) -> Iterator[Finding]:
     gateway, plane, auth = config.gateway, config.control_plane, config.auth
-    if not (gateway.allow_open or auth.keys_file is not None):
-        why = "callers are asked for no key; set auth.keys_file"
-        yield from _open_socket("gateway", gateway.socket, why, ("auth", "keys_file"))
+    if not (gateway.allow_open or auth.chosen != "none"):
+        why = "callers are asked for no key; set auth.keys_file or auth.kind"
+        on = (("auth", "kind"), ("auth", "keys_file"))
+        yield from _open_socket("gateway", gateway.socket, why, *on)
     if not (plane.allow_open or plane.join_token_file is not None):
         why = "neurons are asked for no token; set control_plane.join_token_file"
         token = ("control_plane", "join_token_file")
         yield from _open_socket("control_plane", plane.socket, why, token)
     for name, group in (("admin", config.admin), ("portal", config.portal)):
-        if not group.allow_open:
-            yield from _open_socket(name, group.socket, "nobody is asked for a key")
+        asks = name == "admin" and auth.chosen == "store"
+        if not (group.allow_open or asks):
+            kind = [("auth", "kind")] if name == "admin" else []
+            yield from _open_socket(name, group.socket, "nobody is asked for a key", *kind)
 
 
-def _open_socket(name: str, socket: Socket | None, why: str, also: Path = ()) -> Iterator[Finding]:
+def _auth(config: CortexConfig) -> Iterator[Finding]:
+    auth, store = config.auth, config.store
+    kind: Path = ("auth", "kind")
+    if auth.kind == "keys_file" and auth.keys_file is None:
+        yield Finding(("auth", "keys_file"), 'is missing: auth.kind is "keys_file"', also=(kind,))
+    if auth.kind in {"none", "store"} and auth.keys_file is not None:
+        message = f'is not used with auth.kind = "{auth.kind}"; leave one of them out'
+        yield Finding(("auth", "keys_file"), message, show(str(auth.keys_file)), (kind,))
+    if config.admin.require_key and auth.chosen != "store":
+        message = 'needs keys with scopes: set auth.kind = "store"'
+        yield Finding(("admin", "require_key"), message, "true", (kind,))
+    if config.admin.require_key and config.admin.allow_open:
+        message = "asks for a key, and admin.allow_open asks for none; leave one of them out"
+        yield Finding(("admin", "require_key"), message, "true", (("admin", "allow_open"),))
+    if store.password_file is not None and not (store.url or "").startswith("postgres"):
+        message = "is for PostgreSQL; set store.url, or leave it out"
+        yield Finding(
+            ("store", "password_file"), message, show(str(store.password_file)),
+            (("store", "url"),),
+        )  # fmt: skip
+
+
+def _open_socket(name: str, socket: Socket | None, why: str, *also: Path) -> Iterator[Finding]:
     if socket is not None and not socket.is_loopback:
         yield Finding(
             (name, "socket"),
             f"other machines can reach it and {why}, or say {name}.allow_open = true; "
             "allowed without: a loopback address such as 127.0.0.1",
             show(str(socket)),
-            ((name, "allow_open"), *([also] if also else [])),
+            ((name, "allow_open"), *also),
         )
 
 

@@ -8,15 +8,16 @@ import secrets
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from helexa import __version__
-from helexa.config.cortex import ControlPlaneSettings, CortexConfig, CortexSpec, GatewaySettings
-from helexa.config.keys import read_keys_file, read_token_file
+from helexa.config.cortex import CortexConfig, CortexSpec, GatewaySettings
+from helexa.config.keys import read_token_file
 from helexa.config.rules import EngineProblems
 from helexa.config.sockets import Socket
-from helexa.cortex.admin.api import AdminFacts, JoinInfo, admin_app
-from helexa.cortex.admin.hosts import HostGuard
+from helexa.cortex.access import authenticator_of, guarded, keeper_for, people_of
+from helexa.cortex.admin.api import AdminFacts, admin_app
+from helexa.cortex.admin.join import JoinInfo, join_info
 from helexa.cortex.control_plane.demand_memory import DemandKeeper
 from helexa.cortex.control_plane.dispatch import Dispatcher
 from helexa.cortex.control_plane.join_gate import JoinGate
@@ -27,7 +28,6 @@ from helexa.cortex.control_plane.provisioners import provisioner_of
 from helexa.cortex.control_plane.server import ConnectionLimits, ControlServer
 from helexa.cortex.control_plane.spec_desk import SpecDesk
 from helexa.cortex.gateway.app import Door, Gateway
-from helexa.cortex.gateway.auth import OpenDoor, StaticKeys
 from helexa.cortex.gateway.decisions import Decided
 from helexa.cortex.gateway.edge.limits import Limits as EdgeLimits
 from helexa.cortex.gateway.edge.listening import addresses_of, open_all
@@ -42,7 +42,6 @@ from helexa.cortex.orchestrator.snapshot import Replica
 from helexa.cortex.portal.site import portal_app
 from helexa.cortex.shutdown import Step, StopRequest, stop_in_order
 from helexa.cortex.spec import policy_of
-from helexa.protocol.ports import Authenticator
 from helexa.util import logging
 from helexa.util.asgi import AsgiServer
 from helexa.util.clock import Clock, SystemClock
@@ -51,6 +50,9 @@ from helexa.util.metrics import Metrics, NoMetrics, PrometheusMetrics
 from helexa.util.tasks import TaskScope
 from helexa.util.tls import server_context
 from helexa.util.vitals import start_vitals
+
+if TYPE_CHECKING:
+    from helexa.cortex.identity import Keeper
 
 RECONNECT_AFTER_S: Final = 0.5
 STEP_S: Final = 5.0
@@ -89,6 +91,7 @@ class _Parts:
     desk: SpecDesk
     tasks: TaskScope
     router: Router
+    keeper: "Keeper | None"
     control: ControlServer | None = None
     gateway: Gateway | None = None
     pages: list[AsgiServer] = field(default_factory=list)
@@ -183,12 +186,13 @@ def _assemble(
         memory=MemoryKeeper(config.state_dir, plane_logger),
         demand=DemandKeeper(config.state_dir, loop.learned, clock.wall, plane_logger),
         mesh=start_mesh(config.mesh),
-        join=_join_info(config.control_plane, bound.get("control_plane", [])),
+        join=join_info(config.control_plane, bound.get("control_plane", [])),
         bound=bound,
         stop=stop,
         desk=desk,
         tasks=TaskScope(task_failed),
         router=router_of(config.routing),
+        keeper=keeper_for(config, clock, logger),
     )
 
 
@@ -227,14 +231,14 @@ def _gateway(parts: _Parts) -> Gateway:
         metrics=parts.metrics if parts.config.metrics.enabled else None,
         cors_origins=settings.cors_origins,
     )
-    keys = _authenticator(parts.config)
-    return Gateway(seams, keys, settings, door, clock=parts.clock, logger=logger)
-
-
-def _authenticator(config: CortexConfig) -> Authenticator:
-    if config.auth.keys_file is None:
-        return OpenDoor()
-    return StaticKeys(read_keys_file(config.auth.keys_file))
+    return Gateway(
+        seams,
+        authenticator_of(parts.config, parts.keeper),
+        settings,
+        door,
+        clock=parts.clock,
+        logger=logger,
+    )
 
 
 def _edge_limits(settings: GatewaySettings) -> EdgeLimits:
@@ -287,20 +291,15 @@ def _admin(parts: _Parts) -> AsgiServer:
         version=__version__,
         started_s=parts.clock.monotonic(),
         router=parts.router,
+        people=people_of(parts.keeper),
     )
-    settings = parts.config.admin
-    return _page(admin_app(facts), "admin", settings.socket, open_to_all=settings.allow_open)
+    app = guarded(admin_app(facts), parts.config.admin, parts.keeper)
+    return AsgiServer(app, "admin", logging.get("admin"))
 
 
 def _portal(parts: _Parts) -> AsgiServer:
     app = portal_app(parts.loop.snapshot, parts.clock.monotonic, __version__)
-    settings = parts.config.portal
-    return _page(app, "portal", settings.socket, open_to_all=settings.allow_open)
-
-
-def _page(app: Any, name: str, where: Socket | None, *, open_to_all: bool) -> AsgiServer:
-    guarded = app if open_to_all or where is None else HostGuard(app, where.host)
-    return AsgiServer(guarded, name, logging.get(name))
+    return AsgiServer(guarded(app, parts.config.portal), "portal", logging.get("portal"))
 
 
 # ── starting and stopping ─────────────────────────────────────────────────────────────────────
@@ -309,6 +308,9 @@ def _page(app: Any, name: str, where: Socket | None, *, open_to_all: bool) -> As
 async def _start(parts: _Parts, wanted: DesiredChanged) -> None:
     """Make and start every part whose socket is configured."""
     config, bound, loop = parts.config, parts.bound, parts.loop
+    if parts.keeper is not None:
+        await parts.keeper.open()
+        parts.keeper.start(parts.tasks, parts.metrics)
     heard: Callable[[], list[Any]] = list
     if "control_plane" in bound:
         parts.control = _control_server(parts)
@@ -372,6 +374,8 @@ def _steps(parts: _Parts) -> list[Step]:
     if control is not None:
         steps.append(Step("close neurons' connections", control.close, STEP_S))
     steps += [Step("close a page", server.close, STEP_S) for server in parts.pages]
+    if parts.keeper is not None:
+        steps.append(Step("close the store", parts.keeper.close, STEP_S))
     steps.append(Step("close the control loop", parts.loop.close, STEP_S))
     return steps
 
@@ -386,14 +390,3 @@ def _wanted_sockets(config: CortexConfig) -> dict[str, Socket | None]:
         "admin": config.admin.socket,
         "portal": config.portal.socket,
     }
-
-
-def _join_info(settings: ControlPlaneSettings, bound: list[socket.socket]) -> JoinInfo:
-    """Return how to join; where it listens on every interface, by this machine's name."""
-    token_file = str(settings.join_token_file) if settings.join_token_file is not None else ""
-    if settings.socket is None or not bound:
-        return JoinInfo("", token_needed=False)
-    host = socket.gethostname() if settings.socket.is_wildcard else settings.socket.host
-    scheme = "wss" if settings.tls_certificate_file is not None else "ws"
-    where = Socket(host, bound[0].getsockname()[1])
-    return JoinInfo(f"{scheme}://{where}", token_needed=bool(token_file), token_file=token_file)

@@ -28,6 +28,7 @@ class ErrorCode(StrEnum):
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     REQUEST_TIMEOUT = "request_timeout"
+    CONFLICT = "conflict"
     PAYLOAD_TOO_LARGE = "payload_too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     MISDIRECTED_REQUEST = "misdirected_request"
@@ -75,9 +76,10 @@ CODES: Final[dict[ErrorCode, CodeRule]] = {
     ErrorCode.PERMISSION_DENIED: CodeRule(403, "permission_error", None, "the key may not do this"),
     ErrorCode.MODEL_NOT_FOUND: CodeRule(404, _INVALID, None, "no such model here"),
     ErrorCode.ROUTE_NOT_FOUND: CodeRule(404, _INVALID, None, "no such route"),
-    ErrorCode.NOT_FOUND: CodeRule(404, _INVALID, None, "no such neuron or request here"),
+    ErrorCode.NOT_FOUND: CodeRule(404, _INVALID, None, "no such neuron, request or key here"),
     ErrorCode.METHOD_NOT_ALLOWED: CodeRule(405, _INVALID, None, "the route has other methods"),
     ErrorCode.REQUEST_TIMEOUT: CodeRule(408, _INVALID, None, "the request did not arrive in time"),
+    ErrorCode.CONFLICT: CodeRule(409, _INVALID, None, "it does not go with what is there already"),
     ErrorCode.PAYLOAD_TOO_LARGE: CodeRule(413, _INVALID, None, "the body is larger than allowed"),
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: CodeRule(
         415, _INVALID, None, "the body's type or coding is not accepted"

@@ -55,6 +55,7 @@ def test_a_write_is_answered_reported_and_one_line_in_the_log() -> None:
     assert (line["event"], line["path"], line["cause"]) == (
         "admin_write", "/things/x", "disk change",
     )  # fmt: skip
+    assert line["actor"] == "anybody at testclient"
 
 
 def test_a_refused_write_changes_nothing_and_is_logged() -> None:

@@ -10,7 +10,7 @@ from helexa.cortex.gateway.auth import OpenDoor, StaticKeys
 from helexa.cortex.gateway.edge.exchange import Exchange
 from helexa.cortex.gateway.routes import Facts, Routes
 from helexa.protocol.errors import ErrorCode, Refusal
-from helexa.protocol.ports import Authenticator, Principal
+from helexa.protocol.ports import Authenticator, Principal, Scope
 from helexa.protocol.version import VERSION
 from helexa.util.build import identity
 from tests.fakes.gateway import Caller, exchange_of, snapshot_of
@@ -75,7 +75,7 @@ def test_a_head_is_judged_once_and_its_key_each_time() -> None:
     allowed = [Key()]
 
     class Keys:
-        def authenticate(self, credential: bytes | None) -> Principal | Refusal:
+        def authenticate(self, credential: bytes | None, peer: str = "") -> Principal | Refusal:
             return StaticKeys(allowed).authenticate(credential)
 
     table = routes(Keys())
@@ -90,6 +90,36 @@ def test_a_head_is_judged_once_and_its_key_each_time() -> None:
     refusal = table.admit(second)
     assert isinstance(refusal, Refusal)
     assert refusal.code is ErrorCode.INVALID_API_KEY
+
+
+@pytest.mark.parametrize(
+    ("scope", "doors"),
+    [
+        (Scope.INFERENCE, {"/v1/chat/completions", "/v1/models", "/v1/models/m"}),
+        (Scope.READ, {"/metrics", "/v1/models", "/v1/models/m"}),
+        (Scope.ADMIN, set()),
+    ],
+)
+def test_a_scope_opens_its_own_doors_and_no_other(scope: Scope, doors: set[str]) -> None:
+    """S07."""
+    seen: list[str] = []
+
+    class Keys:
+        def authenticate(self, credential: bytes | None, peer: str = "") -> Principal | Refusal:
+            seen.append(peer)
+            return Principal(key_id="k", scopes=frozenset({scope}))
+
+    table = routes(Keys(), metrics=lambda: b"")
+    for path in ("/v1/chat/completions", "/v1/models", "/v1/models/m", "/metrics"):
+        asked = ask("POST" if path.endswith("completions") else "GET", path)
+        refusal = table.admit(asked)
+        if path in doors:
+            assert refusal is None
+        else:
+            assert isinstance(refusal, Refusal)
+            assert (refusal.code, asked.context) == (ErrorCode.PERMISSION_DENIED, None)
+            assert "scope" in refusal.because
+        assert seen[-1] == asked.peer
 
 
 def test_a_head_that_is_refused_is_judged_again_each_time() -> None:

@@ -27,7 +27,7 @@ CODES = (
 class ByHeader:
     """Whoever says who he is, is it; others are anonymous."""
 
-    def authenticate(self, credential: bytes | None) -> Principal | Refusal:
+    def authenticate(self, credential: bytes | None, peer: str = "") -> Principal | Refusal:
         return Principal(key_id=credential.decode()) if credential else ANONYMOUS
 
 

@@ -20,6 +20,7 @@ GET /api/v1/explain?model=NAME    where a request would go now, and why
                                   (&operation=chat|… &session=… &key=…)
 GET /api/v1/requests/ID           one request of late: its times, and why it went where it went
 GET /api/v1/join                  how another machine joins
+GET, POST /api/v1/tenants, /projects, /keys, /audit   see `people`
 GET /metrics                      Prometheus text
 """
 
@@ -33,8 +34,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from helexa.config.sockets import parse_url
+from helexa.cortex.admin.join import JoinInfo
 from helexa.cortex.admin.marks import cordoned, drained, marking, uncordoned, unknown_neuron
+from helexa.cortex.admin.no_people import People, no_people
 from helexa.cortex.admin.requests import request_json
 from helexa.cortex.admin.specs import SpecBody, SpecDoor
 from helexa.cortex.admin.wanting import WANTINGS, ModelBody, unknown_model, wanting
@@ -60,26 +62,6 @@ _CLASSES = {
     Operation.COMPLETION: WorkloadClass.CHAT_INTERACTIVE,
     Operation.EMBEDDINGS: WorkloadClass.EMBEDDING,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class JoinInfo:
-    """How a machine joins this cortex; no secret in it."""
-
-    control_endpoint: str
-    """The websocket URL to dial; empty where the control plane is off."""
-    token_needed: bool
-    token_file: str = ""
-
-    def command(self) -> str:
-        """Return the command that is run on the other machine."""
-        if not self.control_endpoint:
-            return ""
-        token = " --join-token-file join-token" if self.token_needed else ""
-        url = parse_url(self.control_endpoint, ("ws", "wss"))
-        # A neuron sends prompts in the clear only where it is told to.
-        clear = "" if url.is_encrypted or url.is_loopback else " --allow-cleartext"
-        return f"helexa neuron --cortex-control-endpoint {self.control_endpoint}{token}{clear}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +95,8 @@ class AdminFacts:
     started_s: float
     router: Router = field(default_factory=Router)
     """The gateway's own, so that what is explained is what happens."""
+    people: People = no_people
+    """The routes of tenants, projects, keys and the audit log."""
 
 
 def admin_app(facts: AdminFacts) -> Starlette:
@@ -157,6 +141,7 @@ def admin_app(facts: AdminFacts) -> Starlette:
         Route("/api/v1/explain/placement", api.placement),
         Route("/api/v1/requests/{id}", api.request),
         Route("/api/v1/join", api.join),
+        *facts.people(writes),
         Route("/metrics", api.metrics),
     ]
     return Starlette(

@@ -1,9 +1,9 @@
 """What changes something by the admin API: one way in for every POST, and what it keeps out.
 
-The API has no keys and listens on loopback, where any web page can send it requests. A page cannot
-send `application/json` elsewhere without asking first, which nothing here allows; an `Origin` that
-is not this very server is refused besides. A body is bounded, typed, and has no unknown fields.
-Every write that is carried out is one line in the log, with its cause.
+The API listens on loopback, where any web page can send it requests. A page cannot send
+`application/json` elsewhere without asking first, which nothing here allows; an `Origin` that is
+not this very server is refused besides. A body is bounded, typed, and has no unknown fields. Every
+write that is carried out is one line in the log, with who it is from and its cause.
 """
 
 import asyncio
@@ -14,8 +14,10 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from helexa.cortex.admin.key_guard import PRINCIPAL
 from helexa.cortex.orchestrator.events import Event
 from helexa.protocol.errors import CODES, ErrorCode, Refusal, envelope
+from helexa.protocol.ports import Principal
 
 BODY_BYTES_MAX: Final = 1024 * 1024
 BODY_S: Final = 10.0
@@ -94,11 +96,9 @@ class Writes:
         """
 
         async def write(request: Request) -> Response:
-            refusal = _foreign(request)
-            body = await _read(request, body_type) if refusal is None else refusal
+            body = await _taken(request, body_type)
             outcome = body if isinstance(body, Refusal) else change(request.path_params, body)
-            cause = "" if isinstance(body, Refusal) else body.cause
-            self._log(request, cause, outcome)
+            self._log(request, body, outcome)
             if isinstance(outcome, Refusal):
                 return answer_refusal(outcome)
             for event in outcome[1]:
@@ -108,14 +108,42 @@ class Writes:
 
         return write
 
-    def _log(self, request: Request, cause: str, outcome: object) -> None:
-        fields = {"path": request.url.path[:200], "cause": cause}
+    def waiting_endpoint(
+        self, body_type: type[B], work: Callable[[Request, B], Awaitable[Json | Refusal]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """Return the endpoint of one POST route whose work is waited for."""
+
+        async def write(request: Request) -> Response:
+            body = await _taken(request, body_type)
+            outcome = body if isinstance(body, Refusal) else await work(request, body)
+            self._log(request, body, outcome)
+            return answer_refusal(outcome) if isinstance(outcome, Refusal) else answer_json(outcome)
+
+        return write
+
+    def _log(self, request: Request, body: WriteBody | Refusal, outcome: object) -> None:
+        cause = "" if isinstance(body, Refusal) else body.cause
+        fields = {"path": request.url.path[:200], "cause": cause, "actor": actor_of(request)}
         if request.client is not None:
             fields["peer"] = request.client.host
         if isinstance(outcome, Refusal):
             self._logger.warning("admin_write_refused", because=outcome.because, **fields)
         else:
             self._logger.info("admin_write", **fields)
+
+
+def actor_of(request: Request) -> str:
+    """Return who asks: the key that was sent, by its public id, or else where it comes from."""
+    principal = request.scope.get(PRINCIPAL)
+    if isinstance(principal, Principal) and not principal.anonymous:
+        return f"key {principal.key_id} ({principal.name})"
+    return f"anybody at {request.client.host if request.client is not None else 'this machine'}"
+
+
+async def _taken(request: Request, body_type: type[B]) -> B | Refusal:
+    """Return the body of a write, unless somebody sends it who may not, or it is wrong."""
+    refusal = _foreign(request)
+    return await _read(request, body_type) if refusal is None else refusal
 
 
 def _foreign(request: Request) -> Refusal | None:
@@ -151,10 +179,11 @@ async def _read(request: Request, body_type: type[B]) -> B | Refusal:
         return Refusal(ErrorCode.REQUEST_TIMEOUT, because)
     except ClientDisconnect:
         return Refusal(ErrorCode.REQUEST_TIMEOUT, "the caller left before its body had arrived")
-    return _decoded(bytes(data), body_type)
+    return decoded(bytes(data), body_type)
 
 
-def _decoded(data: bytes, body_type: type[B]) -> B | Refusal:
+def decoded(data: bytes, body_type: type[B]) -> B | Refusal:
+    """Return the JSON of a write as its type, or what is wrong with it."""
     allowed = ", ".join(field.encode_name for field in msgspec.structs.fields(body_type))
     try:
         body = msgspec.json.decode(data or b"{}", type=body_type)

@@ -45,7 +45,7 @@ def credential_of(headers: Mapping[bytes, bytes]) -> bytes | None:
 class OpenDoor:
     """No keys are configured: everybody is anonymous, and whatever key they send is ignored."""
 
-    def authenticate(self, credential: bytes | None) -> Principal | Refusal:
+    def authenticate(self, credential: bytes | None, peer: str = "") -> Principal | Refusal:
         """Let the caller in."""
         return ANONYMOUS
 
@@ -58,7 +58,7 @@ class StaticKeys:
             key.digest: (key.digest, Principal(key_id=key.key_id, name=key.name)) for key in keys
         }
 
-    def authenticate(self, credential: bytes | None) -> Principal | Refusal:
+    def authenticate(self, credential: bytes | None, peer: str = "") -> Principal | Refusal:
         """Resolve a key, or refuse with `invalid_api_key`."""
         digest = hashlib.sha256(credential or b"").digest()
         known = self._by_digest.get(digest)

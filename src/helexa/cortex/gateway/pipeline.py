@@ -157,7 +157,7 @@ class Pipeline:
         # The routes have judged the head already, and noted who it is from.
         principal = exchange.context
         if not isinstance(principal, Principal):
-            who = self._authenticator.authenticate(credential_of(exchange.headers))
+            who = self._authenticator.authenticate(credential_of(exchange.headers), exchange.peer)
             if isinstance(who, Refusal):
                 self.refuse(exchange, operation, who)
                 return

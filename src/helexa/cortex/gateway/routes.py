@@ -15,7 +15,7 @@ from helexa.cortex.gateway.edge.exchange import Exchange
 from helexa.cortex.gateway.openapi import description
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot
 from helexa.protocol.errors import ErrorCode, Refusal
-from helexa.protocol.ports import Authenticator
+from helexa.protocol.ports import Authenticator, Scope
 from helexa.protocol.version import VERSION
 from helexa.protocol.workload import Operation
 from helexa.util.build import identity
@@ -28,6 +28,10 @@ OPERATIONS: Final = {
     "/v1/embeddings": Operation.EMBEDDINGS,
 }
 _MODEL_PREFIX: Final = "/v1/models/"
+_METRICS: Final = "/metrics"
+_INFERENCE: Final = Scope.INFERENCE  # looking a member up costs more than asking for it
+_METRICS_SCOPES: Final = frozenset({Scope.READ})
+_SCOPES: Final = frozenset({Scope.INFERENCE, Scope.READ})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ class Routes:
         }
         self._private: dict[str, Callable[[], Answer]] = {"/v1/models": self._models}
         if facts.metrics is not None:
-            self._private["/metrics"] = self._metrics
+            self._private[_METRICS] = self._metrics
         self._openapi_body = json.dumps(description()).encode()
 
     def admit(self, exchange: Exchange) -> Refusal | None:
@@ -94,8 +98,7 @@ class Routes:
         if method not in {"GET", "HEAD", "OPTIONS"}:
             return self._wrong_method(method)
         if method != "OPTIONS" and path not in self._public:
-            principal = self._authenticator.authenticate(credential_of(exchange.headers))
-            return principal if isinstance(principal, Refusal) else None
+            return self._admit_reader(exchange, _METRICS_SCOPES if path == _METRICS else _SCOPES)
         return None
 
     def allowed(self, path: str) -> bytes:
@@ -103,11 +106,24 @@ class Routes:
         return b"POST, OPTIONS" if path in OPERATIONS else b"GET, HEAD, OPTIONS"
 
     def _admit_known(self, exchange: Exchange, judged: Judged) -> Refusal | None:
-        principal = self._authenticator.authenticate(judged.credential)
+        principal = self._authenticator.authenticate(judged.credential, exchange.peer)
         if isinstance(principal, Refusal):
             return principal
+        if _INFERENCE not in principal.scopes:
+            return Refusal(ErrorCode.PERMISSION_DENIED, "this takes a key with the scope inference")
         exchange.context = principal
         return None
+
+    def _admit_reader(self, exchange: Exchange, wanted: frozenset[Scope]) -> Refusal | None:
+        credential = credential_of(exchange.headers)
+        principal = self._authenticator.authenticate(credential, exchange.peer)
+        if isinstance(principal, Refusal):
+            return principal
+        if principal.scopes & wanted:
+            return None
+        names = " or ".join(sorted(scope.value for scope in wanted))
+        because = f"this takes a key with the scope {names}"
+        return Refusal(ErrorCode.PERMISSION_DENIED, because)
 
     def _admit_body(self, exchange: Exchange, operation: Operation) -> Refusal | None:
         judged = Judged(operation, credential_of(exchange.headers))
