@@ -12,6 +12,10 @@ class Operation(StrEnum):
     CHAT = "chat"
     COMPLETION = "completion"
     EMBEDDINGS = "embeddings"
+    MESSAGES = "messages"
+    """A chat as Anthropic's API says it; a neuron gets it as `CHAT`, in that dialect."""
+    COUNT_TOKENS = "count_tokens"
+    """How long a chat's prompt is; nothing is generated."""
 
 
 class Workload(StrEnum):
@@ -47,4 +51,6 @@ WORKLOAD_OF_OPERATION: Final = {
     Operation.CHAT: Workload.CHAT,
     Operation.COMPLETION: Workload.COMPLETION,
     Operation.EMBEDDINGS: Workload.EMBEDDINGS,
+    Operation.MESSAGES: Workload.CHAT,
+    Operation.COUNT_TOKENS: Workload.CHAT,
 }

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from helexa.cortex.orchestrator.requests import Candidate, RoutingRequest
 from helexa.cortex.orchestrator.snapshot import ModelView, Replica
+from helexa.protocol.dialects.dialect import DIALECT_OF
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.model import ModelCapability
 from helexa.protocol.workload import WORKLOAD_OF_OPERATION, WorkloadClass
@@ -93,6 +94,24 @@ def refuse_unsupported(request: RoutingRequest, model: ModelView) -> Refusal:
         ErrorCode.INVALID_REQUEST_BODY,
         f"model {model.config.id!r} cannot do {_asked(request)}; it does {able or 'nothing'}",
         param="model",
+    )
+
+
+def _keep_fluent(request: RoutingRequest, candidates: list[Candidate]) -> list[Candidate]:
+    dialect = DIALECT_OF[request.operation].name
+    return [c for c in candidates if dialect in c.replica.dialects]
+
+
+def _too_old(request: RoutingRequest, _candidate: Candidate) -> str:
+    return f"its neuron is too old for {request.operation}: it does not translate them"
+
+
+def _refuse_too_old(request: RoutingRequest, model: ModelView) -> Refusal:
+    name = DIALECT_OF[request.operation].name
+    return Refusal(
+        ErrorCode.NOT_SUPPORTED,
+        f"no neuron that runs model {model.config.id!r} translates the {name} API; update helexa "
+        "on its neurons, or use /v1/chat/completions",
     )
 
 
@@ -200,6 +219,7 @@ def tenant_filter(may: TenantPolicy) -> Filter:
 
 FILTERS: Final = (
     Filter("capability", _keep_able, _lacks, refuse_unsupported),
+    Filter("dialect", _keep_fluent, _too_old, _refuse_too_old),
     Filter("context", _keep_large_enough, _too_long, _refuse_too_long),
     Filter("untried", _keep_untried, lambda _r, _c: "was tried for this request", _refuse_tried),
     Filter("cordon", _keep_open, lambda _r, _c: "its neuron is being drained", _refuse_closed),

@@ -52,6 +52,8 @@ class Replica:
     """Requests in the neuron's own queue, as it last reported."""
     circuit: CircuitState = CircuitState.CLOSED
     """Also told where it does not count, because too many replicas of the model fail."""
+    dialects: tuple[str, ...] = ("openai",)
+    """Of the APIs that the gateway speaks, those that its neuron takes requests in."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -333,6 +333,7 @@ def _replica(
         active_requests=status.active_requests,
         waiting_requests=status.waiting_requests,
         circuit=circuit,
+        dialects=neuron.capabilities.dialects,
     )
 
 

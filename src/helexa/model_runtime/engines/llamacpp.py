@@ -22,6 +22,7 @@ from helexa.model_runtime.engines.llamacpp_options import OPTIONS, Settings, arg
 from helexa.model_runtime.engines.options import option_problems
 from helexa.model_runtime.engines.prefill import needs_token_texts
 from helexa.model_runtime.engines.stream import AnswerPlan, StreamTranslation
+from helexa.model_runtime.engines.token_count import CountTranslation, estimate
 from helexa.model_runtime.engines.whole import WholeTranslation
 from helexa.model_runtime.interfaces import (
     AttachPlan,
@@ -133,6 +134,8 @@ class LlamaCpp:
         """Return the request as llama.cpp takes it, always streamed where text is generated."""
         try:
             body = Body(inbound.body)
+            if inbound.operation is Operation.COUNT_TOKENS:
+                return count_call(inbound, body)
             if inbound.operation is Operation.EMBEDDINGS:
                 return embeddings_call(inbound, body)
             return _generation(inbound, body)
@@ -169,6 +172,14 @@ def embeddings_call(inbound: InboundCall, body: Body) -> OutboundCall | Failure:
     body.drop("dimensions", "stream", "user")
     body.set("model", inbound.config.id)
     return OutboundCall("/v1/embeddings", body.encode(), WholeTranslation())
+
+
+def count_call(inbound: InboundCall, body: Body) -> OutboundCall:
+    """Return the question how many tokens a chat's prompt has, by the engine's own template."""
+    body.drop(*_NOT_FOR_CALLERS, "stream", "max_tokens")
+    body.set("model", inbound.config.id)
+    path = "/v1/chat/completions/input_tokens"
+    return OutboundCall(path, body.encode(), CountTranslation(estimate(inbound.body)))
 
 
 def _generation(inbound: InboundCall, body: Body) -> OutboundCall | Failure:

@@ -17,6 +17,7 @@ from helexa.model_runtime.engines.body import (
 from helexa.model_runtime.engines.llamacpp import embeddings_call, standard_probe
 from helexa.model_runtime.engines.options import Options, option_problems
 from helexa.model_runtime.engines.stream import AnswerPlan, StreamTranslation
+from helexa.model_runtime.engines.token_count import CountTranslation, estimate
 from helexa.model_runtime.engines.whole import WholeTranslation
 from helexa.model_runtime.interfaces import (
     AttachPlan,
@@ -223,6 +224,8 @@ class Vllm:
         """Return the request as vLLM takes it."""
         try:
             body = Body(inbound.body)
+            if inbound.operation is Operation.COUNT_TOKENS:
+                return _count(inbound, body)
             if inbound.operation is Operation.EMBEDDINGS:
                 return embeddings_call(inbound, body)
             return _generation(inbound, body)
@@ -247,16 +250,28 @@ def _generation(inbound: InboundCall, body: Body) -> OutboundCall | Failure:
     body.drop("stream_options")
     body.set("model", inbound.config.id)
     body.set("stream", inbound.stream)
-    if chat and trailing_assistant_text(body) is not None:
-        body.set("add_generation_prompt", value=False)
-        body.set("continue_final_message", value=True)
-        body.drop("echo")
+    if chat:
+        _continue_trailing_text(body)
     if inbound.stream:
         body.set("stream_options", {"include_usage": True})
     plan = AnswerPlan(chat=chat, include_usage=inbound.include_usage, continues=inbound.continues)
     path = "/v1/chat/completions" if chat else "/v1/completions"
     translation = StreamTranslation(plan) if inbound.stream else WholeTranslation()
     return OutboundCall(path, body.encode(), translation)
+
+
+def _continue_trailing_text(body: Body) -> None:
+    if trailing_assistant_text(body) is not None:
+        body.set("add_generation_prompt", value=False)
+        body.set("continue_final_message", value=True)
+        body.drop("echo")
+
+
+def _count(inbound: InboundCall, body: Body) -> OutboundCall:
+    body.drop("stream", "stream_options", "max_tokens")
+    body.set("model", inbound.config.id)
+    _continue_trailing_text(body)
+    return OutboundCall("/tokenize", body.encode(), CountTranslation(estimate(inbound.body)))
 
 
 def _arguments(launch: Launch, options: Options) -> tuple[str, ...]:

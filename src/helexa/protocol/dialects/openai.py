@@ -1,4 +1,4 @@
-"""OpenAI's HTTP API: what a request body must look like, and how an error is told in a stream.
+"""OpenAI's HTTP API: what a request body must look like.
 
 Only what routing and limits need is decoded; a body travels on as the bytes that came. Unknown
 fields are ignored, known ones are checked for type and range, because engines differ in what they
@@ -11,8 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from helexa.protocol.dialects import json_guard, structure
-from helexa.protocol.errors import ErrorCode, Refusal, envelope
-from helexa.protocol.sse import event_of
+from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.workload import Operation
 
 TOKENS_MAX: Final = 1 << 20
@@ -253,11 +252,3 @@ def _embeddings_head(embeddings: _Embeddings) -> RequestHead | Refusal:
         because = "input: an empty text has no embedding"
         return Refusal(ErrorCode.INVALID_REQUEST_BODY, because, param="input")
     return RequestHead(Operation.EMBEDDINGS, embeddings.model)
-
-
-def error_event(refusal: Refusal, request_id: str) -> bytes:
-    """Return the event that ends a broken stream. No `[DONE]` follows it, and no clean end.
-
-    Every SDK takes a clean end of the body for success; this event makes them raise.
-    """
-    return event_of(envelope(refusal, request_id))
