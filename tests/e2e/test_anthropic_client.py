@@ -13,7 +13,7 @@ from tests.e2e.echoes import echo, engine_of, port_of, stats
 from tests.e2e.polling import wait_until
 from tests.e2e.roles import ROOT
 from tests.e2e.stack import Stack
-from tests.e2e.wire import HOST, Answer, ask
+from tests.e2e.wire import HOST, Answer, Ending, ask
 from tests.fakes.runnable_model import write_tool_calling_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -141,6 +141,16 @@ def test_a_model_without_tools_says_so_and_which_field_to_leave_out(
     assert raised.value.body["error"]["type"] == "invalid_request_error"
 
 
+def test_the_tool_that_is_named_is_the_one_that_is_called(client: anthropic.Anthropic) -> None:
+    """llama.cpp itself would not even look at such a choice."""
+    tools: list[Any] = [{**WEATHER, "name": name} for name in ("first", "second", "third")]
+    choice: Any = {"type": "tool", "name": "second", "disable_parallel_tool_use": True}
+    answer = client.messages.create(
+        model=TOOLED, messages=HELLO, max_tokens=1000, tools=tools, tool_choice=choice
+    )
+    assert [block.name for block in answer.content if block.type == "tool_use"] == ["second"]
+
+
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_model_calls_a_tool_and_is_told_its_result(
     client: anthropic.Anthropic, streamed: bool
@@ -224,3 +234,28 @@ def test_an_engine_that_dies_ends_the_stream_in_an_error_and_a_cut(
             for _ in stream:
                 pass
     assert raised.value.body["error"]["type"] == "api_error"
+
+
+def test_a_broken_stream_is_whole_events_then_an_error_then_a_cut(stack: Stack) -> None:
+    body = {"model": "dying", "messages": HELLO, "max_tokens": 50, "stream": True}
+    answer = asyncio.run(ask(stack.gateway, "POST", f"{MESSAGES}?beta=true", body))
+    events = [json.loads(event) for event in answer.events]
+    assert answer.ended is Ending.CUT
+    assert events[0]["type"] == "message_start"
+    assert events[-1]["type"] == "error"
+    assert not any(event["type"] == "message_stop" for event in events)
+
+
+def test_a_key_in_either_header_is_looked_at_and_a_wrong_one_told_in_the_dialect() -> None:
+    key = "k" * 40
+    keys = {"auth": {"keys": [{"id": "claude", "digest": hashlib.sha256(key.encode()).hexdigest()}]}}
+    with Stack([echo()], cortex=keys) as locked:
+        locked_url = locked.base_url
+        for header in ({"api_key": key}, {"auth_token": key}):
+            with anthropic.Anthropic(base_url=locked_url, max_retries=0, **header) as client:
+                answer = client.messages.create(model="echo", messages=HELLO, max_tokens=2)
+                assert answer.usage.output_tokens == 2
+        wrong = anthropic.Anthropic(base_url=locked_url, max_retries=0, api_key="wrong")
+        with wrong as client, pytest.raises(anthropic.AuthenticationError) as raised:
+            client.messages.create(model="echo", messages=HELLO, max_tokens=2)
+        assert raised.value.body["error"]["type"] == "authentication_error"
