@@ -23,7 +23,7 @@ def test_the_funnel_reads_from_top_to_bottom() -> None:
         "why so many: as it was found",
         (
             "rules: priority normal, weight 1, min_replicas 2, max_replicas none,"
-            " keep_alive_s none, pinned no"
+            " keep_alive_s none, pinned no, forecast yes"
         ),
         "placement: labels gpu=l4",
         (
@@ -58,3 +58,17 @@ def test_who_fits_is_a_table() -> None:
     assert lines[-4].split() == ["NEURON", "FREE", "HAS", "CONFIG", "APART", "EVICTS"]
     assert lines[-3].split() == ["→", "n1", "4.0", "GiB", "yes", "yes", "-"]
     assert lines[-1] == "one more would go to n1"
+
+
+def test_hours_of_a_forecast_are_told_with_what_they_mean() -> None:
+    told = placing(fleet(model("m")).snapshot(0.0), "m", 0.0)
+    assert told is not None
+    assert "forecast:" not in placement_text(told), "nothing is known yet"
+    hours = ["wanted on weekdays 09:00-10:00, 4 of the last 5 days", "wanted on weekends …"]
+    told["forecast"] = {"warm": 0, "ahead": 0, "hours": hours}
+    line = "warm by forecast: wanted on weekdays 09:00-10:00, 4 of the last 5 days; wanted on week"
+    assert line in placement_text(told)
+    told["forecast"]["warm"] = 2
+    assert "warm by forecast (now: 2): wanted on weekdays" in placement_text(told)
+    told["rules"]["forecast"] = False
+    assert "not warm by forecast, which is off: wanted on weekdays" in placement_text(told)

@@ -18,9 +18,9 @@ RULES = (
     ModelRules(min_replicas=0, max_replicas=None, pinned=True),
 )
 LOADS = tuple(
-    Load(expected=expected, wanted=wanted, idle_s=idle_s, seats=seats, loaded=loaded)
-    for expected, wanted, idle_s, seats, loaded in itertools.product(
-        (0.0, 3.0, 500.0), (False, True), (0.0, 1e6), (0, 4), (0, 1, 4)
+    Load(expected=expected, wanted=wanted, idle_s=idle_s, seats=seats, loaded=loaded, warm=warm)
+    for expected, wanted, idle_s, seats, loaded, warm in itertools.product(
+        (0.0, 3.0, 500.0), (False, True), (0.0, 1e6), (0, 4), (0, 1, 4), (0, 2)
     )
 )
 

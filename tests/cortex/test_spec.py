@@ -53,3 +53,15 @@ def test_default_models_are_by_class_and_bulk_falls_back_to_chat() -> None:
         WorkloadClass.CHAT_BULK: "c",
         WorkloadClass.EMBEDDING: "e",
     }
+
+
+def test_a_models_own_word_on_the_forecast_counts_more_than_the_policys() -> None:
+    models = tuple(
+        ModelEntry(id=f"m-{said}".lower(), engine="echo", forecast=said)
+        for said in (None, True, False)
+    )
+    for policy in (True, False):
+        settings = ProvisioningSettings(forecast=policy)
+        event = desired_of(config(models=models, provisioning=settings), "why")
+        asked = [event.rules[model.id].forecast for model in event.models]
+        assert asked == [policy, True, False]

@@ -8,8 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from helexa.cache.json_store import JsonStore
+from helexa.cortex.control_plane.demand_memory import FILE_NAME
+from helexa.cortex.orchestrator.forecast import DAYS_MIN, HOURS
+from helexa.cortex.orchestrator.remembered import DemandMemory
 from tests.e2e.echoes import CHAT, body
 from tests.e2e.polling import eventually
 from tests.e2e.roles import environment
@@ -120,3 +125,31 @@ async def test_an_idle_model_leaves_after_its_keep_alive(stack: Stack) -> None:
     assert (await asyncio.to_thread(helexa, stack, "spec", "apply", str(path))).returncode == 0
     await eventually(lambda: set(stack.states().values()) == {"unloaded"}, "nothing loaded", 20)
     await answered(stack, "a")
+
+
+async def test_a_model_that_is_regularly_wanted_at_this_hour_is_there_before_it_is_asked_for(
+    stack: Stack,
+) -> None:
+    """R6.14: what was learned of hours outlives cortex, and is explained."""
+    stack.cortex.stop()
+    store = JsonStore(stack.folder / "cortex-state" / FILE_NAME, DemandMemory)
+    memory = store.load(DemandMemory).value
+    wanted = tuple(
+        msgspec.structs.replace(
+            each, profile=((1,) * DAYS_MIN,) * HOURS if each.model_id == "b" else ()
+        )
+        for each in memory.models
+    )
+    assert {each.model_id for each in wanted} == {"a", "b"}
+    store.save(msgspec.structs.replace(memory, models=wanted, hour=None, lived_s=0.0))
+    stack.cortex.start()
+    await eventually(lambda: stack.states().get("b") == "loaded", "b loaded ahead", 20)
+    told = await asyncio.to_thread(helexa, stack, "explain", "placement", "b")
+    assert "why so many: warm by forecast: wanted on week" in told.stdout, told.stdout
+    assert f"{DAYS_MIN} of the last {DAYS_MIN} days" in told.stdout
+    assert (
+        "warm by forecast: wanted on week"
+        in (await asyncio.to_thread(helexa, stack, "models", "b")).stdout
+    )
+    await answered(stack, "a")
+    assert stack.states() == {"a": "loaded", "b": "unloaded"}, "who is asked for has the room"

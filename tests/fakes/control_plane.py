@@ -64,6 +64,7 @@ async def control_plane(
         policy or FleetPolicy(),
         command_prefix="cortex-test",
         monotonic=monotonic or clock.monotonic,
+        local=clock.local,
         metrics=metrics,
         logger=logger,
     )

@@ -1,8 +1,15 @@
 """Short ways to say what a neuron is and what it reports."""
 
-from helexa.cortex.orchestrator.events import DesiredChanged, NeuronRegistered
+from helexa.cortex.orchestrator.events import (
+    DemandRestored,
+    DemandSampled,
+    DesiredChanged,
+    NeuronRegistered,
+)
 from helexa.cortex.orchestrator.fleet import FleetState
+from helexa.cortex.orchestrator.forecast import NEVER, with_day
 from helexa.cortex.orchestrator.policy import FleetPolicy
+from helexa.cortex.orchestrator.remembered import DemandMemory, RememberedModel
 from helexa.cortex.orchestrator.rules import ModelRules
 from helexa.protocol.control import Register
 from helexa.protocol.dialects.dialect import DIALECTS
@@ -79,3 +86,14 @@ def fleet(
 
 def joined(connection: int, message: Register) -> NeuronRegistered:
     return NeuronRegistered(connection=connection, register=message)
+
+
+def expected_at_nine(rules: ModelRules) -> FleetState:
+    """Return a fleet without neurons at 9:00 on a weekday; m was asked for on four of five."""
+    profile = NEVER
+    for level in (1, 1, 0, 1, 1):
+        profile = with_day(profile, 9, level)
+    kept = RememberedModel(model_id=ModelId("m"), profile=profile, idle_s=9000.0)
+    state = fleet(model("m"), rules=rules)
+    state.apply([DemandRestored(DemandMemory(models=(kept,))), DemandSampled((), 9 * 3600.0)], 0.0)
+    return state

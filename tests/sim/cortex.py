@@ -113,6 +113,7 @@ class SimCortex:
             for event in events_of(memory_of(self.remembered)):
                 self.report(event)
         self.want(self.configs)
+        self.report(ev.DemandSampled((), self.world.local_s()))
         self.clock.after(TICK_S, self._tick, self.runs)
         self.clock.after(MEMORY_S, self._remember, self.runs)
 
@@ -288,7 +289,7 @@ class SimCortex:
             if self._heard.get(link.number) != link.heard_s:
                 self._heard[link.number] = link.heard_s
                 self._queue.append(ev.NeuronHeard(neuron_id, link.number, link.heard_s))
-        self._queue.append(ev.DemandSampled(self._demand()))
+        self._queue.append(ev.DemandSampled(self._demand(), self.world.local_s()))
         self._queue.append(ev.Tick())
         self._turn()
         self.clock.at(max(self.clock.now + TICK_S, self.stalled_until), self._tick, run)

@@ -10,7 +10,10 @@ import random
 from dataclasses import dataclass, field
 from typing import Final
 
+from helexa.cortex.orchestrator import events as ev
+from helexa.cortex.orchestrator.forecast import DAYS_MIN, NEVER, with_day
 from helexa.cortex.orchestrator.policy import FleetPolicy
+from helexa.cortex.orchestrator.remembered import DemandMemory, RememberedModel
 from helexa.cortex.orchestrator.rules import ModelRules, Priority, ProvisioningPolicy
 from helexa.protocol.ids import ModelId
 from helexa.protocol.lifecycle import ModelState
@@ -63,6 +66,8 @@ class SimWorld:
         self.shape = shape or Shape(dice.randrange(1, 7), dice.randrange(1, 6), 0.15)
         self.models = tuple(_model(dice, number) for number in range(self.shape.models))
         self.chat_models = {m.id for m in self.models if m.options.get("kind") != "embed"}
+        self.date_s = 0.0
+        """The clock on the wall, less the world's own time: it jumps at will."""
         self.unwanted: set[ModelId] = set()
         self.lost: set[str] = set()
         self.watch = Watch(self)
@@ -86,6 +91,24 @@ class SimWorld:
             clock_zero_s=dice.random() * 1e6,
             clock_rate=dice.uniform(0.98, 1.02),
         )
+
+    def expect(self, seed: int) -> None:
+        """Let each model be regularly wanted before an hour that ends soon, or after, or never."""
+        dice = random.Random(f"habits {seed}")
+        self.date_s = 9 * 3600.0 - dice.uniform(5.0, 90.0)
+        kept = []
+        for config in self.models:
+            profile = NEVER
+            for hour in dice.choice(((), (8,), (9,), (8, 9))):
+                level = dice.choice((1, 1, 3, 12))
+                for _ in range(DAYS_MIN):
+                    profile = with_day(profile, hour, level)
+            kept.append(RememberedModel(model_id=config.id, profile=profile, idle_s=3600.0))
+        self.cortex.report(ev.DemandRestored(DemandMemory(models=tuple(kept))))
+
+    def local_s(self) -> float:
+        """Return what the clock on the wall says: seconds since 1970-01-01 00:00, a Thursday."""
+        return self.date_s + self.clock.now
 
     def dial(self, neuron: SimNeuron) -> Link | None:
         """A neuron tries to connect; None where it does not get through."""
@@ -231,9 +254,14 @@ def _model(dice: random.Random, number: int) -> ModelConfig:
     )
 
 
-def run(plan: Plan, shape: Shape | None = None) -> Outcome:
-    """Live through a plan and look at every rule; return what it was like."""
+def run(plan: Plan, shape: Shape | None = None, *, habits: bool = False) -> Outcome:
+    """Live through a plan and look at every rule; return what it was like.
+
+    With `habits`, models are regularly wanted at the hour that ends meanwhile, and the next.
+    """
     world = SimWorld(plan.seed, shape)
+    if habits:
+        world.expect(plan.seed)
     clock, watch = world.clock, world.watch
     for fault in plan.faults:
         clock.at(fault.at_s, world.break_, fault)

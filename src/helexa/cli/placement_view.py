@@ -8,7 +8,8 @@ from helexa.cli.status_view import UNKNOWN, duration_text
 from helexa.cli.table import clean, table_text
 
 Json = Mapping[str, Any]
-_RULES: Final = ("priority", "weight", "min_replicas", "max_replicas", "keep_alive_s", "pinned")
+_RULES: Final = ("priority", "weight", "min_replicas", "max_replicas", "keep_alive_s", "pinned",
+                 "forecast")  # fmt: skip
 
 
 def placement_text(told: Json) -> str:
@@ -22,6 +23,7 @@ def placement_text(told: Json) -> str:
         f"rules: {shown}",
         *_where_rules(rules["placement"]),
         f"demand: {_demand(told['demand'])}",
+        *_forecast(told["forecast"], is_on=rules["forecast"]),
     ]
     if told["turn"] is not None:
         lines.append(f"its turn for what is free: {told['turn']}.")
@@ -66,6 +68,16 @@ def _demand(demand: Json | None) -> str:
         f", {demand['in_flight']} in flight, {demand['waiting']} waiting"
         f", idle {duration_text(demand['idle_s'])}"
     )
+
+
+def _forecast(forecast: Json, *, is_on: bool) -> list[str]:
+    hours = "; ".join(forecast["hours"])
+    if not hours:
+        return []
+    if not is_on:
+        return [f"not warm by forecast, which is off: {hours}"]
+    now = f" (now: {forecast['warm']})" if forecast["warm"] else ""
+    return [f"warm by forecast{now}: {hours}"]
 
 
 def _size(count: int | None) -> str:

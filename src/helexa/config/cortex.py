@@ -176,6 +176,8 @@ class PolicySettings(Settings):
     idle_min_s: Seconds = 2.0
     """A model makes room for another only after it was idle for this long, or after
     `hold_max_s`."""
+    forecast: bool = True
+    """Load models ahead of the hours at which they are regularly wanted, where there is room."""
 
 
 class ProvisioningSettings(PolicySettings):
@@ -250,6 +252,9 @@ class ModelEntry(Settings):
     `min_replicas` is 0, else never. `null` (in the spec): never."""
     pinned: bool = False
     """It is never evicted and never leaves for being idle."""
+    forecast: bool | None = None
+    """Load it ahead of the hours at which it is regularly wanted, up to `max_replicas`; not set:
+    `provisioning.forecast`."""
     placement: PlacementSettings = PlacementSettings()
 
     @field_validator("max_replicas")

@@ -157,6 +157,7 @@ def _assemble(
         replace(policy_of(config), strategy=provisioner_of(config.provisioning.strategy)),
         command_prefix=cortex_id,
         monotonic=clock.monotonic,
+        local=clock.local,
         metrics=metrics,
         logger=plane_logger,
     )

@@ -64,6 +64,7 @@ def rules_of(entry: ModelEntry, provisioning: ProvisioningSettings) -> ModelRule
         priority=Priority[entry.priority.upper()],
         keep_alive_s=keep_alive_s,
         pinned=entry.pinned,
+        forecast=provisioning.forecast if entry.forecast is None else entry.forecast,
         placement=PlacementRules(
             neurons=frozenset(map(NeuronId, placement.neurons)),
             labels=tuple(sorted(placement.labels.items())),

@@ -25,3 +25,9 @@ class SystemClock:
 
     monotonic = staticmethod(time.monotonic)
     wall = staticmethod(time.time)
+
+    @staticmethod
+    def local() -> float:
+        """Seconds since 1970-01-01 00:00 as the machine's time zone counts them; jumps with it."""
+        wall_s = time.time()
+        return wall_s + time.localtime(wall_s).tm_gmtoff

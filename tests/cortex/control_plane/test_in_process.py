@@ -48,8 +48,8 @@ async def test_a_neuron_in_this_process_is_provisioned_like_any_other() -> None:
     logger = recording_logger(log)
     links = Links()
     loop = ControlLoop(
-        FleetPolicy(), command_prefix="c", monotonic=clock.monotonic, metrics=NoMetrics(),
-        logger=logger,
+        FleetPolicy(), command_prefix="c", monotonic=clock.monotonic, local=clock.local,
+        metrics=NoMetrics(), logger=logger,
     )  # fmt: skip
     dispatcher = Dispatcher(links, loop.report, logger, cortex_id="c", heartbeat_interval_s=5.0)
     loop.connect(dispatcher.carry_out, dispatcher.answered, list)

@@ -28,6 +28,7 @@ from tests.fakes.fleet import joined, model, register, status
 from tests.fakes.waiting import until
 
 N1, M = NeuronId("n1"), ModelId("m")
+LOCAL_S = 20_000 * 86400.0
 
 
 class Bench:
@@ -42,6 +43,7 @@ class Bench:
             FleetPolicy(),
             command_prefix="c",
             monotonic=lambda: self.now,
+            local=lambda: self.now + LOCAL_S,
             metrics=self.metrics,
             logger=recording_logger(self.log),
         )
@@ -233,3 +235,14 @@ async def test_closing_works_off_the_queue() -> None:
     with pytest.raises(asyncio.TimeoutError):
         await asyncio.wait_for(asyncio.Event().wait(), 0.01)
     assert len(bench.published) == 1
+
+
+async def test_the_time_on_the_wall_is_known_from_the_start_and_with_each_tick() -> None:
+    bench = Bench()
+    bench.loop.start()
+    await turns()
+    assert bench.loop.learned(0.0).hour == (100 + LOCAL_S) // 3600
+    bench.now += 3600.0
+    bench.loop._tick()
+    assert bench.loop.learned(0.0).hour == (3700 + LOCAL_S) // 3600
+    bench.loop.close()

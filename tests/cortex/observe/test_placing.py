@@ -7,7 +7,7 @@ from helexa.cortex.orchestrator.fleet import FleetState
 from helexa.cortex.orchestrator.rules import ModelRules, Priority
 from helexa.protocol.ids import ModelId
 from helexa.protocol.lifecycle import ModelState
-from tests.fakes.fleet import GIB, fleet, joined, model, register, status
+from tests.fakes.fleet import GIB, expected_at_nine, fleet, joined, model, register, status
 
 M, BIG = ModelId("m"), ModelId("big")
 
@@ -62,3 +62,16 @@ def test_nobody_left_to_take_it_is_said() -> None:
     assert told is not None
     assert told["because"] == "every neuron has it already"
     assert placing(state.snapshot(0.0), "nobody", 0.0) is None
+
+
+def test_the_hours_of_a_forecast_are_told_and_what_they_mean_now() -> None:
+    told = placing(expected_at_nine(ModelRules(min_replicas=0)).snapshot(0.0), "m", 0.0)
+    assert told is not None
+    hours = ["wanted on weekdays 09:00-10:00, 4 of the last 5 days"]
+    assert told["forecast"] == {"warm": 1, "ahead": 1, "hours": hours}
+    assert told["wanted_because"] == f"warm by forecast: {hours[0]}"
+    off = expected_at_nine(ModelRules(min_replicas=0, forecast=False))
+    told = placing(off.snapshot(0.0), "m", 0.0)
+    assert told is not None
+    assert told["forecast"] == {"warm": 0, "ahead": 0, "hours": hours}
+    assert told["rules"]["forecast"] is False

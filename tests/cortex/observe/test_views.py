@@ -10,10 +10,11 @@ from helexa.cortex.orchestrator.events import (
     RequestOutcome,
 )
 from helexa.cortex.orchestrator.fleet import FleetState
+from helexa.cortex.orchestrator.rules import ModelRules
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.neuron import NeuronHealth
-from tests.fakes.fleet import GIB, fleet, joined, model, register, status
+from tests.fakes.fleet import GIB, expected_at_nine, fleet, joined, model, register, status
 
 N1 = NeuronId("n1")
 
@@ -58,6 +59,17 @@ def test_a_failed_model_tells_when_it_is_tried_again() -> None:
     assert (shown["wanted"], shown["pinned"], shown["ready_in_s"]) == (1, False, None)
     assert (shown["state"], shown["next_attempt_in_s"]) == ("failed", 2.0)
     assert "exit 1" in shown["because"]
+
+
+def test_what_is_loaded_ahead_tells_why_and_is_no_problem_where_it_fits_nowhere() -> None:
+    state = expected_at_nine(ModelRules(min_replicas=0))
+    assert views.problems(state.snapshot(0.0)) == ["no neuron is connected"]
+    state.apply([joined(1, register("n1", status(model("m"))))], 1.0)
+    (shown,) = views.models(state.snapshot(1.0))
+    assert (shown["state"], shown["wanted"], shown["ahead"]) == ("loaded", 1, 1)
+    assert shown["because"] == (
+        "warm by forecast: wanted on weekdays 09:00-10:00, 4 of the last 5 days"
+    )
 
 
 def test_a_neuron_shows_memory_models_and_silence() -> None:

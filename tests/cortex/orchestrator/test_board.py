@@ -1,5 +1,9 @@
 """Who has what, who was promised what, and who would make room first."""
 
+from dataclasses import replace
+
+import msgspec
+
 from helexa.cortex.orchestrator.board import booked_bytes, holds, needs_of_models
 from helexa.cortex.orchestrator.demand import ModelDemand
 from helexa.cortex.orchestrator.liveness import NeuronState
@@ -104,3 +108,17 @@ def test_a_model_that_is_told_to_leave_in_this_reconcile_is_told_once() -> None:
     assert at.leaves(view, M)
     (held,) = at.held_on(view)
     assert held.leaving
+
+
+def test_as_many_replicas_are_there_by_forecast_alone_as_are_not_needed_and_not_used() -> None:
+    assert LOADED.status is not None
+    busy = replace(LOADED, status=msgspec.structs.replace(LOADED.status, active_requests=1))
+    views = [neuron("n1", m=busy), neuron("n2", m=LOADED), neuron("n3", m=LOADED)]
+    wanted = replace(desired("m"), replicas=3, warm=4, ahead=1)
+    at = board(*views, models=(wanted,))
+    assert [at.held_on(view)[0].ahead for view in views] == [False, True, True]
+    assert all(at.held_on(view)[0].warm for view in views)
+    at.leave(views[1], M)
+    assert not at.held_on(views[2])[0].ahead, "one has gone, and the others are needed"
+    assert at.newcomer(wanted).forecast, "four are expected, and two are left of three"
+    assert not at.newcomer(replace(wanted, warm=2)).forecast

@@ -57,6 +57,17 @@ def test_rates_fade_by_time_alone_the_shorter_the_faster() -> None:
     assert hour > ten
 
 
+def test_a_level_is_what_lasts_and_is_left_behind_by_neither_burst_nor_rush() -> None:
+    assert ModelDemand().level() == 1
+    rush = steady(4, 1800).models[M]
+    assert rush.level() == 8
+    assert rush.at(1800.0 + 300.0).level() == 1, "five minutes later the rush is over"
+    state = steady(0, 600)
+    burst = DemandSample(M, arrivals=100, finished=100, service_s=200.0)
+    state.take([burst], 601.0)
+    assert state.models[M].level() == 1, "100 requests of 2 s in ten minutes"
+
+
 def test_who_waits_counts_before_anything_was_served() -> None:
     state = DemandState()
     state.of(M, 0.0)

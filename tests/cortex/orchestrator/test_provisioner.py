@@ -24,11 +24,12 @@ from helexa.cortex.orchestrator.fleet import FleetState
 from helexa.cortex.orchestrator.policy import REPLACE_AFTER_S, SURPLUS_S
 from helexa.cortex.orchestrator.provisioner import by_need, reconcile
 from helexa.cortex.orchestrator.rules import ModelRules, Priority, ProvisioningPolicy
+from helexa.cortex.orchestrator.snapshot import DesiredModel
 from helexa.protocol.control import LoadModel, ProvisioningResponse, UnloadModel, UpsertModelConfig
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.neuron import NeuronHealth, NeuronLoad
-from tests.fakes.fleet import GIB, fleet, joined, model, register, status
+from tests.fakes.fleet import GIB, expected_at_nine, fleet, joined, model, register, status
 from tests.fakes.fleet_world import FleetWorld
 from tests.fakes.neuron_model import ModelNeuron
 
@@ -352,6 +353,18 @@ def test_what_was_asked_for_most_is_loaded_first() -> None:
         }),
     ], 1.0)  # fmt: skip
     assert [m.config.id for m in by_need(state.snapshot(1.0))] == ["b", "a", "d", "c"]
+
+
+def test_what_is_only_forecast_has_its_turn_after_everybody_else() -> None:
+    state = expected_at_nine(ModelRules(min_replicas=0))
+    wanted = state.snapshot(0.0)
+    assert wanted.desired[M].ahead == 1
+    high = replace(wanted.desired[M], rules=ModelRules(min_replicas=0, priority=Priority.HIGH))
+    low = DesiredModel(model("low"), model("low").digest(), rules=ModelRules(priority=Priority.LOW))
+    both = replace(wanted, desired={M: high, ModelId("low"): low})
+    assert [m.config.id for m in by_need(both)] == ["low", "m"]
+    asked_for = replace(both, desired={**both.desired, M: replace(high, ahead=0)})
+    assert [m.config.id for m in by_need(asked_for)] == ["m", "low"]
 
 
 def test_a_replica_too_many_leaves_a_cordoned_neuron_first_and_then_the_least_used() -> None:

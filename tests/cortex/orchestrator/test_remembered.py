@@ -3,12 +3,16 @@
 import msgspec
 
 from helexa.cortex.orchestrator.demand import DemandState, ModelDemand, Throughput
+from helexa.cortex.orchestrator.forecast import HOURS, NEVER, Forecaster, with_day
 from helexa.cortex.orchestrator.remembered import (
     DemandMemory,
+    RememberedModel,
     learned_of,
     remembered_model,
     restored_demand,
+    restored_forecast,
 )
+from helexa.cortex.orchestrator.sizing import Scale
 from helexa.protocol.ids import ModelId
 
 M = ModelId("m")
@@ -23,7 +27,10 @@ def test_what_was_learned_comes_back_and_has_faded_by_the_time_away() -> None:
     state.loaded((M, "echo", "cpu"), 12.0)
     state.worked(("echo", "cpu"), 2, 50.0)
     loads, throughputs = learned_of(state)
-    kept = remembered_model(M, state.models[M], 100.0, replicas=2, pinned=True, set_aside=False)
+    kept = remembered_model(
+        M, state.models[M], 100.0, scale=Scale(2), forecast=Forecaster(), pinned=True,
+        set_aside=False,
+    )  # fmt: skip
     memory = DemandMemory(models=(kept,), loads=loads, throughputs=throughputs)
     memory = msgspec.json.decode(msgspec.json.encode(memory), type=DemandMemory)
     again = restored_demand(memory, 7.0, away_s=600.0)
@@ -34,3 +41,53 @@ def test_what_was_learned_comes_back_and_has_faded_by_the_time_away() -> None:
     assert again.load_s == {(M, "echo", "cpu"): 12.0}
     assert again.throughput["echo", "cpu"] == Throughput().with_sample(2, 50.0)
     assert (kept.replicas, kept.pinned) == (2, True)
+
+
+def test_hours_come_back_with_the_one_that_was_under_way() -> None:
+    """R6.8."""
+    made = Forecaster()
+    made.restore({M: with_day(NEVER, 9, 3)}, {M: 2}, 475_000, 1200.0)
+    kept = remembered_model(
+        M,
+        ModelDemand(),
+        0.0,
+        scale=Scale(1, ahead_since_s=5.0),
+        forecast=made,
+        pinned=False,
+        set_aside=False,
+    )
+    memory = DemandMemory(models=(kept,), hour=made.hour, lived_s=made.lived_s)
+    memory = msgspec.json.decode(msgspec.json.encode(memory), type=DemandMemory)
+    assert memory.models[0].ahead
+    again = restored_forecast(memory)
+    assert again.profiles == made.profiles
+    assert (again.asked, again.hour, again.lived_s) == ({M: 2}, 475_000, 1200.0)
+
+
+def test_a_memory_that_knows_no_hours_is_read_still() -> None:
+    """Files of the version before this are good."""
+    old = b'{"wall_s":5.0,"models":[{"model_id":"m","requests":[1,1,1],"replicas":1}],"loads":[]}'
+    memory = msgspec.json.decode(old, type=DemandMemory)
+    assert memory.models[0].replicas == 1
+    again = restored_forecast(memory)
+    assert (again.profiles, again.hour) == ({}, None)
+
+
+def test_hours_that_are_no_profile_are_not_used() -> None:
+    odd = ((1,),) * (HOURS - 1)
+    memory = DemandMemory(models=(RememberedModel(model_id=M, profile=odd, asked=-4),))
+    again = restored_forecast(memory)
+    assert (again.profiles, again.asked) == ({}, {})
+
+
+def test_what_is_kept_of_a_model_is_small() -> None:
+    profile = NEVER
+    for place in range(HOURS):
+        for _ in range(9):
+            profile = with_day(profile, place, 10**9)
+    made = Forecaster()
+    made.restore({M: profile}, {}, 1, 0.0)
+    kept = remembered_model(
+        M, ModelDemand(), 0.0, scale=Scale(1), forecast=made, pinned=False, set_aside=False
+    )
+    assert len(msgspec.json.encode(kept)) < 4096

@@ -5,7 +5,14 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helexa.cortex.orchestrator.retention import Held, Newcomer, refusal, retention_key, standing
+from helexa.cortex.orchestrator.retention import (
+    FORECAST_IDLE_S,
+    Held,
+    Newcomer,
+    refusal,
+    retention_key,
+    standing,
+)
 from helexa.cortex.orchestrator.rules import ModelRules, Priority, ProvisioningPolicy
 from helexa.protocol.ids import ModelId
 
@@ -48,6 +55,37 @@ def test_a_higher_class_is_never_displaced_and_a_lower_one_is() -> None:
     assert why(high, replace(ASKED, priority=Priority.HIGH)) == ""
     low = replace(IDLE, rules=ModelRules(priority=Priority.LOW))
     assert why(low) == ""
+
+
+FORECAST = replace(ASKED, waiting_since_s=None, forecast=True)
+LONG_IDLE = replace(IDLE, idle_s=FORECAST_IDLE_S)
+
+
+def test_what_is_only_forecast_takes_the_place_of_what_has_been_idle_for_long() -> None:
+    assert why(LONG_IDLE, FORECAST) == ""
+    assert "in use less than 10 min ago" in why(IDLE, FORECAST)
+    assert "in use" in why(replace(LONG_IDLE, busy=True), FORECAST, 1e6), (
+        "and never of what is used"
+    )
+
+
+def test_what_is_only_forecast_displaces_nothing_that_somebody_wants() -> None:
+    guaranteed = ModelRules(min_replicas=1, guaranteed=True, priority=Priority.LOW)
+    kept = replace(LONG_IDLE, rules=guaranteed, surplus=False)
+    assert why(replace(LONG_IDLE, rules=ModelRules(pinned=True)), FORECAST) == "pinned"
+    assert "min_replicas 1" in why(kept, replace(FORECAST, priority=Priority.HIGH))
+    assert "at this hour, too" in why(replace(LONG_IDLE, warm=True), FORECAST)
+    high = ModelRules(min_replicas=0, priority=Priority.HIGH)
+    assert "higher priority" in why(replace(LONG_IDLE, rules=high, ahead=True), FORECAST)
+
+
+def test_what_is_there_by_forecast_alone_leaves_first_and_at_once_for_who_is_waited_for() -> None:
+    high = ModelRules(min_replicas=0, priority=Priority.HIGH)
+    ahead = replace(IDLE, rules=high, idle_s=0.0, warm=True, ahead=True)
+    assert why(ahead) == ""
+    assert why(ahead, replace(ASKED, waiting_since_s=None, short=True)) == ""
+    assert why(replace(ahead, loaded=False)) == "loading"
+    assert retention_key(ahead) < retention_key(replace(IDLE, idle_s=1e6))
 
 
 def test_min_replicas_leave_only_for_a_higher_class() -> None:

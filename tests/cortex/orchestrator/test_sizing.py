@@ -18,8 +18,12 @@ def load(
     wanted: bool = False,
     idle_s: float = 0.0,
     seats: int = 4,
+    warm: int = 0,
 ) -> Load:
-    return Load(expected=expected, wanted=wanted, idle_s=idle_s, seats=seats, loaded=loaded)
+    return Load(
+        expected=expected, wanted=wanted, idle_s=idle_s, seats=seats, loaded=loaded, warm=warm,
+        warm_because="wanted on weekdays 09:00-10:00, 4 of the last 5 days" if warm else "",
+    )  # fmt: skip
 
 
 def held(scale: Scale, what: Load, rules: ModelRules, start_s: float, span_s: float) -> Scale:
@@ -98,6 +102,59 @@ def test_what_is_found_is_kept_within_the_rules() -> None:
     assert first_scale(0, UP_TO_4).replicas == 1
 
 
+def test_what_is_regularly_needed_is_there_before_it_is_asked_for() -> None:
+    scale = resize(Scale(0), load(loaded=0, idle_s=9000.0, warm=1), TO_ZERO, POLICY, 100.0)
+    assert (scale.replicas, scale.ahead, scale.ahead_since_s) == (1, 1, 100.0)
+    assert scale.because == (
+        "warm by forecast: wanted on weekdays 09:00-10:00, 4 of the last 5 days"
+    )
+    waiting = held(scale, load(idle_s=9000.0, warm=1), TO_ZERO, 101.0, 3000)
+    assert (waiting.replicas, waiting.ahead) == (1, 1), "however long it is idle"
+    assert resize(Scale(1), load(warm=9), UP_TO_4, POLICY, 0.0).replicas == 4, "within the maximum"
+
+
+def test_what_nobody_came_for_leaves_when_its_hour_is_over() -> None:
+    for_ever = ModelRules(min_replicas=0, max_replicas=4, keep_alive_s=None)
+    for rules in (TO_ZERO, for_ever):
+        scale = resize(Scale(0), load(loaded=0, idle_s=9000.0, warm=2), rules, POLICY, 100.0)
+        assert scale.replicas == 2
+        scale = resize(scale, load(idle_s=12600.0, loaded=2), rules, POLICY, 3700.0)
+        assert (scale.replicas, scale.ahead_since_s) == (0, None)
+        assert "nobody came" in scale.because
+        assert held(scale, load(idle_s=13000.0), rules, 3701.0, 600).replicas == 0, "and stays away"
+
+
+def test_what_somebody_came_for_follows_the_ordinary_rules_from_then_on() -> None:
+    scale = resize(Scale(0), load(loaded=0, idle_s=9000.0, warm=1), TO_ZERO, POLICY, 0.0)
+    scale = resize(scale, load(0.2, idle_s=0.0, warm=1), TO_ZERO, POLICY, 50.0)
+    assert (scale.replicas, scale.ahead, scale.ahead_since_s) == (1, 0, None)
+    scale = held(scale, load(idle_s=599.0), TO_ZERO, 3600.0, 0)
+    assert scale.replicas == 1, "it has its keep_alive_s"
+    assert resize(scale, load(idle_s=600.0), TO_ZERO, POLICY, 3700.0).replicas == 0
+
+
+def test_replicas_for_a_rush_to_come_leave_after_its_hour_one_after_another() -> None:
+    scale = resize(Scale(1), load(0.5, warm=3), UP_TO_4, POLICY, 0.0)
+    assert (scale.replicas, scale.ahead) == (3, 2)
+    scale = held(scale, load(0.5, loaded=3, warm=3), UP_TO_4, 1.0, 3000)
+    assert scale.replicas == 3
+    busy = resize(scale, load(6.0, loaded=3, warm=3), UP_TO_4, POLICY, 3001.0)
+    assert busy.ahead == 1, "two are needed now"
+    scale = held(scale, load(0.5, loaded=3), UP_TO_4, 3600.0, 299)
+    assert (scale.replicas, scale.ahead) == (3, 0)
+    assert held(scale, load(0.5, loaded=3), UP_TO_4, 3900.0, 5000).replicas == 1
+
+
+def test_an_expected_model_that_fits_nowhere_is_not_given_up_and_wanted_in_turns() -> None:
+    scale = Scale(0)
+    counts = set()
+    for second in range(1000):
+        lost = load(loaded=0, idle_s=9000.0 + second, warm=1)
+        scale = resize(scale, lost, TO_ZERO, POLICY, float(second))
+        counts.add(scale.replicas)
+    assert counts == {1}
+
+
 LOADS = st.builds(
     Load,
     expected=st.floats(0, 200),
@@ -105,6 +162,7 @@ LOADS = st.builds(
     idle_s=st.floats(0, 2000),
     seats=st.integers(0, 16),
     loaded=st.integers(0, 12),
+    warm=st.sampled_from([0, 0, 0, 1, 3, 40]),
 )
 
 
@@ -126,6 +184,7 @@ def test_it_never_lies_outside_min_and_max(
         scale = resize(scale, each, rules, POLICY, number * step_s)
         assert floor <= scale.replicas
         assert most is None or scale.replicas <= most
+        assert 0 <= scale.ahead <= scale.replicas - floor
 
 
 @settings(max_examples=60, deadline=None)

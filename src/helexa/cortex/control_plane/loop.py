@@ -48,7 +48,8 @@ Subscriber = Callable[[FleetSnapshot], None]
 class ControlLoop:
     """Owns the fleet's state. `connect` gives it its hands before it is started.
 
-    `monotonic` returns seconds; `command_prefix` is unique for each run of cortex.
+    `monotonic` returns seconds, `local` those of the clock on the wall (`SystemClock.local`);
+    `command_prefix` is unique for each run of cortex.
     """
 
     def __init__(
@@ -57,11 +58,13 @@ class ControlLoop:
         *,
         command_prefix: str,
         monotonic: Callable[[], float],
+        local: Callable[[], float],
         metrics: Metrics,
         logger: Any,
     ) -> None:
         self._fleet = FleetState(policy, command_prefix)
         self._monotonic = monotonic
+        self._local = local
         self._logger = logger
         self._queue: list[Event] = []
         self._succeeded: dict[tuple[NeuronId, ModelId], RequestOutcome] = {}
@@ -132,7 +135,8 @@ class ControlLoop:
             self._turn_due = asyncio.get_running_loop().call_later(BEAT_WAIT_S, self._turn)
 
     def start(self) -> None:
-        """Begin to tick; needs a running event loop."""
+        """Begin to tick; needs a running event loop. The date is known before the first neuron."""
+        self.report(DemandSampled((), self._local()))
         self._schedule_tick()
 
     def close(self) -> None:
@@ -228,7 +232,7 @@ class ControlLoop:
 
     def _tick(self) -> None:
         self._guarded(lambda: self._queue.extend(self._heard()))
-        self._guarded(lambda: self._queue.append(DemandSampled(self._demand())))
+        self._guarded(lambda: self._queue.append(DemandSampled(self._demand(), self._local())))
         self._queue.append(Tick())
         self._turn()
         self._schedule_tick()

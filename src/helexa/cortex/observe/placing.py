@@ -3,6 +3,7 @@
 from typing import Any
 
 from helexa.cortex.orchestrator.board import Board
+from helexa.cortex.orchestrator.forecast import NEVER, hours_told
 from helexa.cortex.orchestrator.placement import Placement, Verdict, place
 from helexa.cortex.orchestrator.provisioner import by_need
 from helexa.cortex.orchestrator.snapshot import DesiredModel, FleetSnapshot, ModelView
@@ -36,6 +37,7 @@ def placing(snapshot: FleetSnapshot, name: str, now: float) -> Json | None:
         "rules": _rules(wanted),
         "turn": _turn(snapshot, config.id),
         "demand": demand_json(snapshot, config.id, now),
+        "forecast": _forecast(snapshot, wanted),
         "needs_bytes": board.needs.get(config.id),
         "funnel": _funnel(placement, holders),
         "candidates": [_candidate(v) for v in _ranked(placement)],
@@ -66,6 +68,7 @@ def _rules(desired: DesiredModel) -> Json:
         "priority": rules.priority.name.lower(),
         "keep_alive_s": rules.keep_alive_s,
         "pinned": rules.pinned,
+        "forecast": rules.forecast,
         "placement": {
             "neurons": sorted(placement.neurons),
             "labels": dict(placement.labels),
@@ -74,6 +77,13 @@ def _rules(desired: DesiredModel) -> Json:
             "spread": placement.spread,
         },
     }
+
+
+def _forecast(snapshot: FleetSnapshot, desired: DesiredModel) -> Json:
+    """Return at which hours it is regularly wanted, and what that means now: so many replicas
+    `warm`, of those that are wanted so many by this alone (`ahead`)."""
+    profile = snapshot.outlook.profiles.get(desired.config.id, NEVER)
+    return {"warm": desired.warm, "ahead": desired.ahead, "hours": list(hours_told(profile))}
 
 
 def _turn(snapshot: FleetSnapshot, model_id: ModelId) -> int | None:

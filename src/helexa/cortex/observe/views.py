@@ -42,6 +42,8 @@ def models(snapshot: FleetSnapshot) -> list[Json]:
 def model_json(view: ModelView, snapshot: FleetSnapshot) -> Json:
     """Return one model with its replicas."""
     config = view.config
+    desired = snapshot.desired.get(config.id)
+    ahead = desired.ahead if desired is not None else 0
     wait_s = None
     if view.next_attempt_s is not None:
         wait_s = round(max(view.next_attempt_s - snapshot.taken_s, 0.0), 1)
@@ -54,12 +56,13 @@ def model_json(view: ModelView, snapshot: FleetSnapshot) -> Json:
         "engine": config.engine,
         "source": config.source or config.listen_endpoint,
         "state": model_state(view),
-        "because": view.because,
+        "because": view.because or (desired.because if desired is not None and ahead else ""),
         "progress": view.progress,
         "next_attempt_in_s": wait_s,
         "ready_in_s": ready_s,
         "desired": view.desired,
         "wanted": view.wanted,
+        "ahead": ahead,
         "pinned": view.pinned,
         "outdated": view.outdated,
         "capability": _capability(view.capability),
@@ -181,7 +184,8 @@ def problems(snapshot: FleetSnapshot) -> list[str]:
         found.extend(f"neuron {neuron_id}: {problem}" for problem in neuron.health.problems)
     for model_id, view in sorted(snapshot.models.items()):
         state = model_state(view)
-        if view.wanted and state != "loaded":
+        desired = snapshot.desired.get(view.config.id)
+        if view.wanted > (desired.ahead if desired is not None else 0) and state != "loaded":
             found.append(f"model {model_id} is {state}: {view.because or 'no healthy replica'}")
     return found
 

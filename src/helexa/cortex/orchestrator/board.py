@@ -207,6 +207,7 @@ class Board:
             priority=rules.priority,
             waiting_since_s=model.waiting_since_s,
             short=rules.guaranteed and held < min(rules.min_replicas, model.replicas),
+            forecast=held < min(model.warm, model.replicas),
         )
 
     def is_apart(self, model_id: ModelId, neuron: NeuronView) -> bool:
@@ -243,6 +244,8 @@ class Board:
             idle_s = min(demand.idle_s(self.now), idle_s)
         configured = desired is not None and not desired.demanded
         engine = desired.config.engine if desired is not None else ""
+        holders = len(self.holders.get(model_id, ()))
+        needed = desired.replicas - desired.ahead if desired is not None else holders
         return Held(
             model_id=model_id,
             bytes=need_on(instance, self.needs.get(model_id, 0)),
@@ -253,6 +256,8 @@ class Board:
             leaving=instance.state is ModelState.UNLOADING or self.leaves(neuron, model_id),
             loaded_since_s=instance.since_s,
             ours=instance.owned or configured,
-            surplus=len(self.holders.get(model_id, ())) > rules.min_replicas,
+            surplus=holders > rules.min_replicas,
             load_s=self.outlook.learned.load_time_s(model_id, engine, hardware),
+            warm=desired is not None and desired.warm > 0,
+            ahead=desired is not None and desired.ahead > 0 and not working and holders > needed,
         )

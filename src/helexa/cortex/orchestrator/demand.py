@@ -91,6 +91,14 @@ class ModelDemand:
         """Return the concurrency to plan for: Little's law, or what is there if that is more."""
         return max(self.requests[0] * self.service_s, self.concurrency)
 
+    def level(self) -> int:
+        """Return the requests at a time (Little's law) as the forecast counts them, at least 1.
+
+        A burst of some seconds is no reason for more replicas tomorrow, and what is left of an hour
+        ago does not belong to this one: so it is the lower of the rates of one and ten minutes.
+        """
+        return max(math.ceil(min(self.requests[0], self.requests[1]) * self.service_s), 1)
+
     def at(self, now: float) -> "ModelDemand":
         """Return it as of a later moment at which nothing new was asked."""
         span_s = max(now - self.at_s, 0.0)

@@ -179,6 +179,9 @@ class DemandSampled:
     """What the gateways saw of each model since the last event of this kind."""
 
     samples: tuple[DemandSample, ...]
+    local_s: float | None = None
+    """Seconds since 1970-01-01 00:00 by the clock on cortex's wall, its time zone included; None:
+    nobody knows the date, and nothing is forecast."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ by a later call, and a call on a fleet that is as it should be returns nothing.
 Rules
 - One command at a time per model and neuron. A config goes first, then, once it is accepted, the
   load.
-- Who needs a replica most is served first: by class, then who is short of `min_replicas` that were
-  asked for, then who is waited for, then what was asked for most in the last hour, then weight. So
-  hot models are loaded first after a start.
+- Who needs a replica most is served first: what is there by forecast alone after all others, by
+  class, then who is short of `min_replicas` that were asked for, then who is waited for, then what
+  was asked for most in the last hour, then weight. So hot models are loaded first after a start.
 - What is held is left alone: a model that runs with an older config keeps running.
 - A neuron that vanished counts as holding its models for REPLACE_AFTER_S.
 - A draining neuron counts as holding nothing; what is needed goes elsewhere, then leaves it.
@@ -66,10 +66,11 @@ def by_need(snapshot: FleetSnapshot, board: Board | None = None) -> list[Desired
 
 def _need(
     model: DesiredModel, outlook: Outlook, board: Board
-) -> tuple[float, bool, bool, float, float, ModelId]:
+) -> tuple[bool, float, bool, bool, float, float, ModelId]:
     demand = outlook.demand.get(model.config.id)
     per_hour = round(demand.requests[-1] * 3600.0) if demand is not None else 0
     return (
+        0 < model.ahead >= model.replicas - len(board.holders.get(model.config.id, ())),
         -float(model.rules.priority),
         # It may displace others for this, so it comes before them, too: else who was displaced
         # takes the room back at once, for ever.

@@ -13,6 +13,13 @@ from helexa.cortex.orchestrator.demand import (
     Rates,
     Throughput,
 )
+from helexa.cortex.orchestrator.forecast import (
+    NEVER,
+    Forecaster,
+    Levels,
+    sound_profile,
+)
+from helexa.cortex.orchestrator.sizing import Scale
 from helexa.protocol.ids import ModelId
 
 
@@ -29,6 +36,12 @@ class RememberedModel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """How many there should have been."""
     pinned: bool = False
     set_aside: bool = False
+    ahead: bool = False
+    """They were there by forecast alone, and nobody had come yet."""
+    profile: tuple[Levels, ...] = ()
+    """At which hours it was asked for (`forecast.Profile`); empty if never."""
+    asked: int = 0
+    """Most requests at a time in the hour of writing."""
 
 
 class RememberedLoad(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +68,10 @@ class DemandMemory(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[RememberedModel, ...] = ()
     loads: tuple[RememberedLoad, ...] = ()
     throughputs: tuple[RememberedThroughput, ...] = ()
+    hour: int | None = None
+    """The hour of writing, counted from 1970-01-01 00:00 on cortex's wall."""
+    lived_s: float = 0.0
+    """How much of that hour was lived through."""
 
 
 def remembered_model(
@@ -62,7 +79,8 @@ def remembered_model(
     demand: ModelDemand,
     now: float,
     *,
-    replicas: int,
+    scale: Scale,
+    forecast: Forecaster,
     pinned: bool,
     set_aside: bool,
 ) -> RememberedModel:
@@ -75,9 +93,12 @@ def remembered_model(
         completion_tokens=_rounded(later.completion_tokens),
         service_s=round(later.service_s, 3),
         idle_s=round(later.idle_s(now), 1),
-        replicas=replicas,
+        replicas=scale.replicas,
+        ahead=scale.ahead_since_s is not None,
         pinned=pinned,
         set_aside=set_aside,
+        profile=forecast.profiles.get(model_id, ()),
+        asked=forecast.asked.get(model_id, 0),
     )
 
 
@@ -107,6 +128,19 @@ def restored_demand(memory: DemandMemory, now: float, away_s: float) -> DemandSt
     for place in memory.throughputs:
         state.throughput[place.engine, place.hardware] = place.throughput
     return state
+
+
+def restored_forecast(memory: DemandMemory) -> Forecaster:
+    """Return the forecaster that a memory stands for; it knows no date yet."""
+    made = Forecaster()
+    profiles = {m.model_id: sound_profile(m.profile) for m in memory.models}
+    made.restore(
+        {key: profile for key, profile in profiles.items() if profile != NEVER},
+        {m.model_id: m.asked for m in memory.models if m.asked > 0},
+        memory.hour,
+        memory.lived_s,
+    )
+    return made
 
 
 def learned_of(

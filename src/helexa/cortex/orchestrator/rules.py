@@ -55,6 +55,8 @@ class ModelRules:
     """An idle model leaves after this time; None: never. It never leaves `min_replicas`."""
     pinned: bool = False
     """It is never evicted and never leaves for being idle."""
+    forecast: bool = True
+    """It is loaded ahead of the hours at which it is regularly wanted, up to `max_replicas`."""
     placement: PlacementRules = ANYWHERE
 
     @property

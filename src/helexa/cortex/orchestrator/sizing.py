@@ -9,10 +9,12 @@
 - Down, one at a time: when one fewer would have borne it with a margin for all of `cooldown_s`.
   The margin lies between "too many" and "too few", so a steady load moves nothing.
 - To zero: when nobody has asked for `keep_alive_s`, and only where `min_replicas` is 0.
+- By forecast: as many as were regularly needed at this hour are there before it begins, and stay to
+  its end. Where nobody came meanwhile, they leave then; else by the rules above.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from helexa.cortex.orchestrator.rules import ModelRules, ProvisioningPolicy
@@ -37,6 +39,10 @@ class Load:
     """Requests that one replica bears; 0 while unknown."""
     loaded: int
     """Replicas that are there now."""
+    warm: int = 0
+    """Replicas that should be there already, since they are regularly needed at this hour."""
+    warm_because: str = ""
+    """When that is, and how sure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,10 @@ class Scale:
     slack_since_s: float | None = None
     because: str = ""
     """Why the number is what it is, for a person."""
+    ahead: int = 0
+    """How many of them are there by forecast alone: they make room first."""
+    ahead_since_s: float | None = None
+    """Since when it is loaded by forecast alone, and nobody has come."""
 
 
 def first_scale(loaded: int, rules: ModelRules) -> Scale:
@@ -63,6 +73,42 @@ def resize(
     count = min(max(scale.replicas, floor), ceiling)
     if count != scale.replicas:
         return Scale(count, because=f"min_replicas {floor}, max_replicas {rules.max_replicas}")
+    warm, since_s = min(load.warm, ceiling), _ahead_since_s(scale, load, now)
+    if not warm:
+        if since_s is not None:
+            return Scale(floor, because="nobody came in the hour for which it was loaded ahead")
+        return _by_demand(scale, load, rules, policy, now)
+    if count < warm:
+        since_s = now if count == 0 and not load.wanted else since_s
+        after = Scale(warm, because=f"warm by forecast: {load.warm_because}")
+    else:
+        after = _by_demand(scale, load, rules, policy, now)
+    ahead = _ahead(after.replicas, load, floor, policy, alone=since_s is not None)
+    return replace(after, ahead=ahead, ahead_since_s=since_s)
+
+
+def _ahead_since_s(scale: Scale, load: Load, now: float) -> float | None:
+    """Return since when it is there by forecast alone; None as soon as somebody came."""
+    since_s = scale.ahead_since_s
+    if since_s is None or load.wanted or load.idle_s < now - since_s:
+        return None
+    return since_s
+
+
+def _ahead(count: int, load: Load, floor: int, policy: ProvisioningPolicy, *, alone: bool) -> int:
+    """Return how many of `count` replicas are there by forecast alone."""
+    if alone:
+        return count - floor
+    per_replica = load.seats * policy.target_utilisation
+    needed = math.ceil(load.expected / per_replica) if per_replica > 0 else 0
+    return max(min(count, load.warm) - max(needed, floor, 1), 0)
+
+
+def _by_demand(
+    scale: Scale, load: Load, rules: ModelRules, policy: ProvisioningPolicy, now: float
+) -> Scale:
+    """Return the next scale by what is asked now; what is warm by forecast does not go."""
+    floor, ceiling, count = rules.floor, rules.ceiling(), scale.replicas
     if count == 0:
         if load.wanted and ceiling > 0:
             return Scale(1, because="it was asked for")
@@ -74,13 +120,13 @@ def resize(
         return Scale(count, because=scale.because)
     if load.expected > count * per_replica and count < ceiling and load.loaded >= count:
         return _pressed(scale, load, per_replica, ceiling, policy, now)
-    if count > max(floor, 1) and load.expected <= (count - 1) * per_replica * MARGIN:
+    if count > max(floor, load.warm, 1) and load.expected <= (count - 1) * per_replica * MARGIN:
         return _slack(scale, load, policy, now)
     return Scale(count, because=scale.because)
 
 
 def _may_leave(load: Load, rules: ModelRules, count: int) -> bool:
-    if rules.floor > 0 or count == 0 or load.wanted:
+    if rules.floor > 0 or count == 0 or load.wanted or load.warm:
         return False
     if load.loaded == 0 and load.idle_s >= DEMAND_S:
         return True  # it never came up, or was lost, and nobody has missed it

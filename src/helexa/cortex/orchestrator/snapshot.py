@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from helexa.cortex.orchestrator.circuit import CLOSED, Circuit, CircuitState
 from helexa.cortex.orchestrator.demand import Learned, ModelDemand
+from helexa.cortex.orchestrator.forecast import Profile
 from helexa.cortex.orchestrator.liveness import NeuronState
 from helexa.cortex.orchestrator.rules import DEFAULT_RULES, ModelRules, ProvisioningPolicy
 from helexa.cortex.orchestrator.strategy import DEFAULT_STRATEGY, ProvisioningStrategy
@@ -118,6 +119,10 @@ class DesiredModel:
     """Why so many replicas."""
     set_aside: bool = False
     """An operator unloaded it; it stays away until somebody asks for it."""
+    warm: int = 0
+    """Replicas that are regularly needed at this hour."""
+    ahead: int = 0
+    """How many of `replicas` should be there by forecast alone; they make room for all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +133,8 @@ class Outlook:
     learned: Learned = field(default_factory=Learned)
     policy: ProvisioningPolicy = field(default_factory=ProvisioningPolicy)
     strategy: ProvisioningStrategy = DEFAULT_STRATEGY
+    profiles: Mapping[ModelId, Profile] = field(default_factory=lambda: MappingProxyType({}))
+    """At which hours models were asked for, of those that ever were."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ say how much of it there is now. A model that only a neuron knows is desired whi
 for it.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
@@ -23,13 +24,16 @@ from helexa.cortex.orchestrator.events import (
     ModelUnwanted,
     ModelWanted,
 )
+from helexa.cortex.orchestrator.forecast import Forecaster, lead_s
 from helexa.cortex.orchestrator.policy import FleetPolicy
 from helexa.cortex.orchestrator.remembered import (
     DemandMemory,
     learned_of,
     remembered_model,
     restored_demand,
+    restored_forecast,
 )
+from helexa.cortex.orchestrator.retention import UNKNOWN_LOAD_S
 from helexa.cortex.orchestrator.rules import DEFAULT_RULES, ModelRules
 from helexa.cortex.orchestrator.sizing import DEMAND_S, Load, Scale, first_scale
 from helexa.cortex.orchestrator.snapshot import (
@@ -47,6 +51,9 @@ from helexa.protocol.neuron import HardwareReport
 Wish = DesiredChanged | ModelWanted | ModelUnwanted | ModelPinned | DemandSampled | DemandRestored
 OBSERVED_S: Final = 10.0
 """Throughput is learned from a model's smoothed rates at this interval."""
+_NONE: Final = Scale(0)
+AHEAD_S: Final = 30.0
+"""What is only forecast and finds no room is planned again at this interval, and not each tick."""
 
 
 class Wishes:
@@ -61,8 +68,14 @@ class Wishes:
         self._set_aside: set[ModelId] = set()
         self._pinned: set[ModelId] = set()
         self._observed_s = 0.0
+        self._warm: dict[ModelId, int] = {}
+        """Replicas that the forecast wants to be there, of models of which it wants any."""
+        self._ahead_planned_s = 0.0
+        self._loads: tuple[object, dict[ModelId, float]] = (None, {})
+        """The learned load times, and the longest of each model among them."""
         self.configured: dict[ModelId, DesiredModel] = {}
         self.demand = DemandState()
+        self.forecast = Forecaster()
 
     # ── what happens ──────────────────────────────────────────────────────────────────────────
 
@@ -109,15 +122,24 @@ class Wishes:
 
     def _sample(self, event: DemandSampled, now: float) -> bool:
         self.demand.take(event.samples, now)
+        if event.local_s is not None:
+            self.forecast.turn(event.local_s, now)
         for sample in event.samples:
             if sample.waiting:
                 self._set_aside.discard(sample.model_id)
+            if sample.model_id in self.configured and not sample.is_empty:
+                self.forecast.note(sample.model_id, self.demand.of(sample.model_id, now).level())
         return any(not sample.is_empty for sample in event.samples)
 
     def _restore(self, memory: DemandMemory, away_s: float, now: float) -> None:
         self.demand = restored_demand(memory, now, away_s)
+        self.forecast = restored_forecast(memory)
         for each in memory.models:
-            self._scales[each.model_id] = Scale(each.replicas, because="as before the restart")
+            self._scales[each.model_id] = Scale(
+                each.replicas,
+                because="as before the restart",
+                ahead_since_s=now if each.ahead else None,
+            )
             if each.pinned:
                 self._pinned.add(each.model_id)
             if each.set_aside:
@@ -145,34 +167,51 @@ class Wishes:
         for key in old:
             del self._demanded[key]
         self._observe(models, neurons, now)
-        before = {key: scale.replicas for key, scale in self._scales.items()}
+        before = self._asked_for()
         self.resize(models, neurons, now)
-        if old or before != {key: scale.replicas for key, scale in self._scales.items()}:
+        if old or before != self._asked_for():
             return True
         # Who waits long enough may displace somebody, who is in use falls idle, and a replica too
         # many may leave: while a model has not what it should have, every tick is planned.
-        return any(
-            self._is_waited_for(key) or len(models[key].replicas) != scale.replicas
-            for key, scale in self._scales.items()
-            if key in models
-        )
+        ahead = False
+        for key, scale in self._scales.items():
+            view = models.get(key)
+            if view is None:
+                continue
+            missing = scale.replicas - len(view.replicas)
+            if self._is_waited_for(key) or missing > scale.ahead or missing < 0:
+                return True
+            ahead = ahead or missing > 0
+        if not ahead or now - self._ahead_planned_s < AHEAD_S:
+            return False
+        self._ahead_planned_s = now
+        return True
+
+    def _asked_for(self) -> tuple[dict[ModelId, int], dict[ModelId, tuple[int, bool]]]:
+        scales = {k: (s.replicas, s.ahead_since_s is None) for k, s in self._scales.items()}
+        return self._warm, scales
 
     def resize(
         self, models: Mapping[str, ModelView], neurons: Mapping[NeuronId, NeuronView], now: float
     ) -> None:
         """Work out how many replicas of each configured model there should be."""
         scales: dict[ModelId, Scale] = {}
+        self._warm = {}
         learned = self._learned()
         for model_id, desired in self.configured.items():
-            view = models.get(model_id)
-            load = self._load(desired, view, neurons, learned, now)
-            rules = self._rules(desired)
-            before = self._scales.get(model_id) or first_scale(load.loaded, rules)
             if model_id in self._set_aside:
                 scales[model_id] = Scale(0, because="an operator unloaded it")
                 continue
+            view = models.get(model_id)
+            rules = self._rules(desired)
+            load = self._load(desired, view, neurons, learned, now)
+            if rules.forecast and self.forecast.watches(model_id):
+                load = self._with_forecast(load, model_id, view, now)
+            before = self._scales.get(model_id) or first_scale(load.loaded, rules)
             after = self._strategy.resize(before, load, rules, self._policy, now)
             count = min(max(after.replicas, rules.floor), rules.ceiling())
+            if load.warm:
+                self._warm[model_id] = min(load.warm, rules.ceiling())
             scales[model_id] = after if count == after.replicas else replace(after, replicas=count)
         self._scales = scales
 
@@ -204,6 +243,32 @@ class Wishes:
             seats=max(1, sum(seats) // len(seats)) if seats else 0,
             loaded=len(replicas),
         )
+
+    def _with_forecast(
+        self, load: Load, model_id: ModelId, view: ModelView | None, now: float
+    ) -> Load:
+        """Return a load with the replicas that are expected to be needed; one while the seats of
+        a replica are not known."""
+        lead = lead_s(self._load_s().get(model_id, UNKNOWN_LOAD_S))
+        expected = self.forecast.expected(model_id, lead, now)
+        if expected is None:
+            return load
+        seats = load.seats
+        if not seats and view is not None and view.capability is not None:
+            seats = view.capability.seats
+        per_replica = seats * self._policy.target_utilisation
+        warm = math.ceil(expected.level / per_replica) if per_replica > 0 else 1
+        return replace(load, warm=warm, warm_because=expected.because())
+
+    def _load_s(self) -> dict[ModelId, float]:
+        """Return how long each model's load takes, on the machines where it takes longest."""
+        learned, longest = self._loads
+        if learned is not self.demand.load_s:
+            learned, longest = self.demand.load_s, {}
+            for (model_id, _, _), seconds in learned.items():
+                longest[model_id] = max(seconds, longest.get(model_id, 0.0))
+            self._loads = learned, longest
+        return longest
 
     def _is_waited_for(self, model_id: ModelId) -> bool:
         demand = self.demand.models.get(model_id)
@@ -253,7 +318,7 @@ class Wishes:
 
     def _sized(self, model: DesiredModel) -> DesiredModel:
         model_id = model.config.id
-        scale = self._scales.get(model_id, Scale(0))
+        scale = self._scales.get(model_id, _NONE)
         asked = self._demanded.get(model_id)
         return replace(
             model,
@@ -263,6 +328,8 @@ class Wishes:
             waiting_since_s=self._waiting_since_s(model_id),
             because=scale.because,
             set_aside=model_id in self._set_aside,
+            warm=self._warm.get(model_id, 0),
+            ahead=scale.ahead,
         )
 
     def _rules(self, model: DesiredModel) -> ModelRules:
@@ -289,6 +356,7 @@ class Wishes:
             learned=self._learned(),
             policy=self._policy,
             strategy=self._strategy,
+            profiles=self.forecast.profiles,
         )
 
     def _learned(self) -> Learned:
@@ -297,6 +365,7 @@ class Wishes:
     def memory(self, now: float, wall_s: float) -> DemandMemory:
         """Return what is worth keeping over a restart."""
         self.demand.retain(self.configured, now)
+        self.forecast.forget(self.demand.models)
         keys = sorted(self.demand.models.keys() | self._pinned | self._set_aside)
         loads, throughputs = learned_of(self.demand)
         return DemandMemory(
@@ -306,7 +375,8 @@ class Wishes:
                     key,
                     self.demand.of(key, now),
                     now,
-                    replicas=self._scales.get(key, Scale(0)).replicas,
+                    scale=self._scales.get(key, _NONE),
+                    forecast=self.forecast,
                     pinned=key in self._pinned,
                     set_aside=key in self._set_aside,
                 )
@@ -314,4 +384,6 @@ class Wishes:
             ),
             loads=loads,
             throughputs=throughputs,
+            hour=self.forecast.hour,
+            lived_s=round(self.forecast.lived_s),
         )
