@@ -1,6 +1,7 @@
 """Anthropic's own client against a whole helexa: a real model in llama.cpp, and the echo engine."""
 
 import asyncio
+import hashlib
 import json
 import socket
 from collections.abc import Iterator
@@ -176,7 +177,9 @@ def test_a_model_calls_a_tool_and_is_told_its_result(
         {"role": "user", "content": [result, {"type": "text", "text": "And?"}]},
     ]
     none = {"type": "none"}
-    last = client.messages.create(**{**with_tools, "max_tokens": 4}, messages=turns, tool_choice=none)
+    last = client.messages.create(
+        **{**with_tools, "max_tokens": 4}, messages=turns, tool_choice=none
+    )
     assert last.stop_reason in {"max_tokens", "end_turn"}
     before = client.messages.count_tokens(model=TOOLED, messages=asked).input_tokens
     after = client.messages.count_tokens(model=TOOLED, messages=turns, tools=[WEATHER])
@@ -229,10 +232,10 @@ def test_an_engine_that_dies_ends_the_stream_in_an_error_and_a_cut(
     stack: Stack, client: anthropic.Anthropic
 ) -> None:
     """Lesson 17: never a message_stop after a broken answer."""
-    with pytest.raises(anthropic.APIError) as raised:
-        with client.messages.stream(model="dying", messages=HELLO, max_tokens=50) as stream:
-            for _ in stream:
-                pass
+    asked = client.messages.stream(model="dying", messages=HELLO, max_tokens=50)
+    with pytest.raises(anthropic.APIError) as raised, asked as stream:
+        for _ in stream:
+            pass
     assert raised.value.body["error"]["type"] == "api_error"
 
 
@@ -248,14 +251,17 @@ def test_a_broken_stream_is_whole_events_then_an_error_then_a_cut(stack: Stack) 
 
 def test_a_key_in_either_header_is_looked_at_and_a_wrong_one_told_in_the_dialect() -> None:
     key = "k" * 40
-    keys = {"auth": {"keys": [{"id": "claude", "digest": hashlib.sha256(key.encode()).hexdigest()}]}}
-    with Stack([echo()], cortex=keys) as locked:
-        locked_url = locked.base_url
-        for header in ({"api_key": key}, {"auth_token": key}):
-            with anthropic.Anthropic(base_url=locked_url, max_retries=0, **header) as client:
-                answer = client.messages.create(model="echo", messages=HELLO, max_tokens=2)
-                assert answer.usage.output_tokens == 2
-        wrong = anthropic.Anthropic(base_url=locked_url, max_retries=0, api_key="wrong")
+    locked = Stack([echo()], cortex={"auth": {"keys_file": "keys"}})
+    keys = locked.folder / "keys"
+    keys.write_text(f"claude: sha256:{hashlib.sha256(key.encode()).hexdigest()}\n")
+    keys.chmod(0o600)
+    locked.headers = {"x-api-key": key}
+    asked: dict[str, Any] = {"model": "echo", "messages": HELLO, "max_tokens": 2}
+    with locked:
+        for secret in ({"api_key": key}, {"auth_token": key}):
+            with anthropic.Anthropic(base_url=locked.base_url, max_retries=0, **secret) as client:
+                assert client.messages.create(**asked).usage.output_tokens == 2
+        wrong = anthropic.Anthropic(base_url=locked.base_url, max_retries=0, api_key="wrong")
         with wrong as client, pytest.raises(anthropic.AuthenticationError) as raised:
-            client.messages.create(model="echo", messages=HELLO, max_tokens=2)
+            client.messages.create(**asked)
         assert raised.value.body["error"]["type"] == "authentication_error"

@@ -27,7 +27,7 @@ TOOL_TEMPLATE = (
     "{%- if message.content %}{{- '\n' + message.content }}{%- endif %}"
     "{%- for tool_call in message.tool_calls %}"
     "{%- if tool_call.function is defined %}{%- set tool_call = tool_call.function %}{%- endif %}"
-    "{{- '\n<tool_call>\n{\"name\": \"' }}{{- tool_call.name }}{{- '\", \"arguments\": ' }}"
+    '{{- \'\n<tool_call>\n{"name": "\' }}{{- tool_call.name }}{{- \'", "arguments": \' }}'
     "{{- tool_call.arguments | tojson }}{{- '}\n</tool_call>' }}{%- endfor %}"
     "{{- '<|im_end|>\n' }}"
     "{%- elif message.role == 'tool' %}{{- '<|im_start|>user\n<tool_response>\n' }}"

@@ -1,4 +1,4 @@
-"""Requests in Anthropic's dialect on their way through the gateway: its words, its ends, its ids."""
+"""Requests in Anthropic's dialect on their way through the gateway: words, ends, ids."""
 
 import json
 from dataclasses import replace

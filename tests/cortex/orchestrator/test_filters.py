@@ -58,9 +58,7 @@ def test_each_filter_removes_its_case_and_says_why(
     each = BY_NAME[name]
     good = candidate(ModelCapability(workloads=CHAT.workloads, seats=4, context_tokens=9999))
     spoken = tuple(DIALECTS)
-    elsewhere = Replica(
-        ModelId("m"), NeuronId("n2"), 1, good.replica.capability, dialects=spoken
-    )
+    elsewhere = Replica(ModelId("m"), NeuronId("n2"), 1, good.replica.capability, dialects=spoken)
     good = msgspec.structs.replace(good, replica=elsewhere)
     assert each.keep(asked, [bad, good]) == [good]
     assert each.because(asked, bad)

@@ -56,7 +56,12 @@ def test_an_engine_without_the_route_gets_an_estimate_that_says_so(status):
         (200, b'{"input_tokens":"many"}', True, ErrorCode.ENGINE_GARBAGE),
         (200, b'{"input_tokens":1}', False, ErrorCode.ENGINE_GARBAGE),
         (200, b"\xff", True, ErrorCode.ENGINE_GARBAGE),
-        (400, b'{"error":{"message":"roles must alternate"}}', True, ErrorCode.INVALID_REQUEST_BODY),
+        (
+            400,
+            b'{"error":{"message":"roles must alternate"}}',
+            True,
+            ErrorCode.INVALID_REQUEST_BODY,
+        ),
         (500, b'{"error":{"message":"boom"}}', True, ErrorCode.INTERNAL_ERROR),
     ],
 )

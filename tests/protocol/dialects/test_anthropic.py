@@ -199,7 +199,11 @@ def test_every_code_has_the_type_that_its_status_has_at_anthropic(code: ErrorCod
     assert error["type"] == "error"
     assert error["request_id"] == "req-1"
     assert error["error"]["type"] == TYPES[anthropic.status_of(refusal)]
-    moved = {ErrorCode.MODEL_LOADING: 529, ErrorCode.SHUTTING_DOWN: 529, ErrorCode.NOT_SUPPORTED: 400}
+    moved = {
+        ErrorCode.MODEL_LOADING: 529,
+        ErrorCode.SHUTTING_DOWN: 529,
+        ErrorCode.NOT_SUPPORTED: 400,
+    }
     assert anthropic.status_of(refusal) == moved.get(code, CODES[code].status)
 
 

@@ -212,7 +212,9 @@ def test_what_no_chat_has_a_place_for_is_left_out() -> None:
         {"type": "redacted_thinking", "data": "xx"},
         {"type": "hologram"},
     ]
-    told = turns(user(text("a"), {"type": "hologram"}), {"role": "assistant", "content": server_tools})
+    told = turns(
+        user(text("a"), {"type": "hologram"}), {"role": "assistant", "content": server_tools}
+    )
     assert told == [{"role": "user", "content": "a"}, {"role": "assistant", "content": ""}]
 
 

@@ -1,4 +1,4 @@
-"""Every dialect can say what the gateway has to say by itself, and nothing looks like a good end."""
+"""Every dialect can say what the gateway has to say by itself, and no error is a good end."""
 
 import json
 

@@ -119,7 +119,7 @@ _TOOL: Final = {
         "input_schema": {"type": "object"},
     },
 }
-_COUNT_TOKENS: Final = {
+_COUNT_TOKENS: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["messages"],
     "properties": {

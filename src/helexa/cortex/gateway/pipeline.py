@@ -153,9 +153,7 @@ class Pipeline:
 
     # ── the way in ────────────────────────────────────────────────────────────────────────────
 
-    def handle(
-        self, exchange: Exchange, operation: Operation, dialect: Dialect = OPENAI
-    ) -> None:
+    def handle(self, exchange: Exchange, operation: Operation, dialect: Dialect = OPENAI) -> None:
         """Take one request: authenticate, read, and dispatch or refuse it."""
         # The routes have judged the head already, and noted who it is from.
         principal = exchange.context

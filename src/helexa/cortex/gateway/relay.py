@@ -97,7 +97,7 @@ class Relay(StreamHandler):
         self._now = pipeline.now
         self.exchange = exchange
         self.head = head
-        self.dialect = dialect
+        self.dialect, self._done = dialect, dialect.done
         self.principal = principal
         self.workload_class = workload_class
         self.model_id = head.model or ""
@@ -133,7 +133,6 @@ class Relay(StreamHandler):
         """Of an answer that is told in one piece."""
         self._owed_bytes = 0
         self._at_boundary = True
-        self._done = dialect.done
         self._done_held = False
 
     def sent(self, replica: Replica, stream: Stream) -> None:

@@ -14,8 +14,9 @@ import msgspec
 from helexa.model_runtime.interfaces import EngineDescription
 from helexa.neuron.runtime.crash_memory import CrashMemory
 from helexa.neuron.runtime.engine_client import EngineClient
+from helexa.neuron.runtime.limits import BodyBudget, ExecutorLimits
 from helexa.neuron.runtime.ports import ModelAccess, SeatAccess
-from helexa.neuron.runtime.request import BodyBudget, ExecutorLimits, Request, Services
+from helexa.neuron.runtime.request import Request, Services
 from helexa.neuron.runtime.request_metrics import RequestMetrics
 from helexa.protocol.dialects.dialect import DIALECTS
 from helexa.protocol.errors import CODES, ErrorCode, Refusal

@@ -31,6 +31,7 @@ from helexa.neuron.runtime import request_metrics as outcomes
 from helexa.neuron.runtime.crash_memory import CrashMemory
 from helexa.neuron.runtime.engine_client import EngineClient, EngineRequest
 from helexa.neuron.runtime.interpreted import Interpreted
+from helexa.neuron.runtime.limits import BodyBudget, ExecutorLimits
 from helexa.neuron.runtime.ports import ModelAccess, SeatAccess
 from helexa.neuron.runtime.reply import Breakdown, Reply
 from helexa.neuron.runtime.request_metrics import RequestMetrics
@@ -39,8 +40,8 @@ from helexa.protocol.dialects.dialect import DIALECTS, Interpreter
 from helexa.protocol.errors import CODES, ErrorCode, Refusal
 from helexa.protocol.inference import OpenHead, Reset, ResponseHead, Trailer, Usage
 from helexa.protocol.tunnel import NOBODY, Stream, StreamHandler
-from helexa.util.clock import Clock
 from helexa.protocol.workload import Operation
+from helexa.util.clock import Clock
 from helexa.util.errors import describe
 
 MESSAGE_CHARS_MAX: Final = 1000
@@ -51,39 +52,6 @@ _OUTCOMES: Final = {
     ErrorCode.SHUTTING_DOWN: outcomes.REJECTED,
 }
 _encode: Final = msgspec.json.Encoder().encode
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutorLimits:
-    """Bounds of the executor and of each request."""
-
-    body_bytes_max: int = 32 << 20
-    bodies_bytes_max: int = 512 << 20
-    """Bodies in memory, of all requests together."""
-    requests_max: int = 16_384
-    collect_s: float = 60.0
-    """For a request's body to arrive."""
-    stall_s: float = 30.0
-    """Silence of an engine that is tolerated after its first token."""
-    sweep_s: float = 0.25
-
-
-class BodyBudget:
-    """Bytes of request bodies that all requests together may hold."""
-
-    __slots__ = ("_left",)
-
-    def __init__(self, allowed_bytes: int) -> None:
-        self._left = allowed_bytes
-
-    def take(self, byte_count: int) -> bool:
-        """Take bytes out of the budget; False once it is overdrawn."""
-        self._left -= byte_count
-        return self._left >= 0
-
-    def give(self, byte_count: int) -> None:
-        """Give back what a request took."""
-        self._left += byte_count
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,9 +229,7 @@ class Request(StreamHandler):
             return
         translation = call.translation
         if interpreter is not None:
-            translation = Interpreted(
-                translation, interpreter, head.request_id, stream=head.stream
-            )
+            translation = Interpreted(translation, interpreter, head.request_id, stream=head.stream)
         reply = self._reply = Reply(self, self._stream, translation)
         reply.attach(services.client.request(self._engine_request(model, call), reply))
 
@@ -380,9 +346,7 @@ class Request(StreamHandler):
     def _refuse_caller(self, refusal: Refusal, outcome: str = outcomes.CLIENT_ERROR) -> None:
         """Answer with a whole error: it is the caller's, and no other neuron would say else."""
         dialect = DIALECTS[self.head.dialect]
-        head = ResponseHead(
-            status=dialect.status_of(refusal), retry_after_s=refusal.retry_after
-        )
+        head = ResponseHead(status=dialect.status_of(refusal), retry_after_s=refusal.retry_after)
         trailer = Trailer(finish_reason="error", duration_ms=self._elapsed_s() * 1e3)
         body = dialect.envelope(refusal, self.head.request_id)
         self._stream.send_answer(_encode(head), body, _encode(trailer))

@@ -127,13 +127,13 @@ def _characters(content: str | list[_Part]) -> int:
 def _has_image(content: str | list[_Part]) -> bool:
     if isinstance(content, str):
         return False
-    for part in content:
-        if part.type == "image":
-            return True
-        if part.type == "tool_result" and bytes(part.content)[:1] == b"[":
-            if any(inner.type == "image" for inner in _decode_parts(part.content)):
-                return True
-    return False
+    return any(part.type == "image" or _shows_image(part) for part in content)
+
+
+def _shows_image(part: _Part) -> bool:
+    if part.type != "tool_result" or bytes(part.content)[:1] != b"[":
+        return False
+    return any(inner.type == "image" for inner in _decode_parts(part.content))
 
 
 def is_custom(tool: dict[str, Raw]) -> bool:
@@ -157,7 +157,9 @@ def _tools_problem(tools: list[dict[str, Raw]]) -> Refusal | None:
             because = f"tools[{number}].name: a text is required"
             return Refusal(ErrorCode.INVALID_REQUEST_BODY, because, param=f"tools[{number}].name")
     problem = structure.tools_problem("tools", tools, "input_schema")
-    return problem and Refusal(ErrorCode.INVALID_REQUEST_BODY, problem, param="tools")
+    if problem is None:
+        return None
+    return Refusal(ErrorCode.INVALID_REQUEST_BODY, problem, param="tools")
 
 
 def _format_problem(output_config: dict[str, Raw] | None) -> Refusal | None:
@@ -170,7 +172,9 @@ def _format_problem(output_config: dict[str, Raw] | None) -> Refusal | None:
         because = f"{name}: the schema has more than {SCHEMA_BYTES_MAX} bytes"
         return Refusal(ErrorCode.INVALID_REQUEST_BODY, because, param=name)
     problem, _ = schema_guard.judge(schema, name)
-    return problem and Refusal(ErrorCode.INVALID_REQUEST_BODY, problem, param=name)
+    if problem is None:
+        return None
+    return Refusal(ErrorCode.INVALID_REQUEST_BODY, problem, param=name)
 
 
 # ── errors ────────────────────────────────────────────────────────────────────────────────────

@@ -36,7 +36,7 @@ class _ToolChoice(Struct):
 
 class _Thinking(Struct):
     type: str = ""
-    display: Any = None
+    display: str | None = None
 
 
 class _Asked(Struct):
