@@ -186,6 +186,14 @@ def test_a_model_calls_a_tool_and_is_told_its_result(
     assert after.input_tokens > before + 100
 
 
+def test_models_are_listed_as_the_client_expects(client: anthropic.Anthropic) -> None:
+    page = client.models.list(limit=1000)
+    assert {model.id for model in page} >= {REAL, TOOLED, "echo"}
+    assert not page.has_more
+    one = client.models.retrieve(REAL)
+    assert (one.type, one.display_name, one.created_at.year) == ("model", REAL, 2026)
+
+
 def test_errors_are_anthropics_own(client: anthropic.Anthropic) -> None:
     with pytest.raises(anthropic.NotFoundError) as unknown:
         client.messages.create(model="nobody", messages=HELLO, max_tokens=8)

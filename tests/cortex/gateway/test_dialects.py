@@ -43,6 +43,16 @@ def test_a_count_is_a_request_of_its_own() -> None:
     assert [record.operation for record in world.records] == [Operation.COUNT_TOKENS]
 
 
+def test_a_count_does_not_wait_for_those_who_need_a_seat() -> None:
+    world = World("n1", settings=Settings(requests_in_flight_max=99))
+    for _ in range(8):
+        world.ask()
+    assert world.pipeline.waiting() == {"m": 2}
+    world.ask(Operation.COUNT_TOKENS)
+    assert world.job().head.operation is Operation.COUNT_TOKENS
+    assert world.pipeline.waiting() == {"m": 2}
+
+
 def test_a_chat_names_no_dialect() -> None:
     world = World("n1")
     _, caller = world.ask()

@@ -13,12 +13,14 @@ from helexa.cortex.orchestrator.snapshot import ModelView, Replica
 from helexa.protocol.dialects.dialect import DIALECT_OF
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.model import ModelCapability
-from helexa.protocol.workload import WORKLOAD_OF_OPERATION, WorkloadClass
+from helexa.protocol.workload import WORKLOAD_OF_OPERATION, Operation, WorkloadClass
 
 UNHEALTHY_RETRY_S: Final = 3
 WAITING_PER_REPLICA_MAX: Final = 2
 """Requests sent to a replica past its seats, so that no seat is empty while its next request is on
 its way. All others wait in the gateway, where they can still go first, elsewhere, or away."""
+COUNTS_PER_REPLICA_MAX: Final = 64
+"""The same for requests that only count tokens: they take no seat, so none has to be free."""
 
 
 _UNABLE: Final = {
@@ -182,8 +184,16 @@ def _refuse_unhealthy(_request: RoutingRequest, model: ModelView) -> Refusal:
     )
 
 
-def _keep_free(_request: RoutingRequest, candidates: list[Candidate]) -> list[Candidate]:
-    return [c for c in candidates if c.in_flight < c.seats + WAITING_PER_REPLICA_MAX]
+def past_seats_max(operation: Operation) -> int:
+    """Return how many requests of a kind a replica may be sent past its seats."""
+    if operation is Operation.COUNT_TOKENS:
+        return COUNTS_PER_REPLICA_MAX
+    return WAITING_PER_REPLICA_MAX
+
+
+def _keep_free(request: RoutingRequest, candidates: list[Candidate]) -> list[Candidate]:
+    more = past_seats_max(request.operation)
+    return [c for c in candidates if c.in_flight < c.seats + more]
 
 
 def _refuse_full(_request: RoutingRequest, model: ModelView) -> Refusal:

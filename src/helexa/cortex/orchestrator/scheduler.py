@@ -17,7 +17,7 @@ import msgspec
 from helexa.cortex.orchestrator.filters import (
     FILTERS,
     UNHEALTHY_RETRY_S,
-    WAITING_PER_REPLICA_MAX,
+    past_seats_max,
     refuse_unsupported,
     supports,
 )
@@ -134,15 +134,18 @@ def _usual(request: RoutingRequest, snapshot: FleetSnapshot, router: Router) -> 
         candidates = each.keep(short, candidates)
     windows = [c.replica.capability.context_tokens for c in candidates]
     smallest = min((window for window in windows if window is not None), default=ANY_WINDOW)
-    rows = tuple((c.replica, _open_max(c), c.seats, c.pace, c.holder, c.mark) for c in candidates)
+    more = past_seats_max(request.operation)
+    rows = tuple(
+        (c.replica, _open_max(c, more), c.seats, c.pace, c.holder, c.mark) for c in candidates
+    )
     only = None
     if len(candidates) == 1:
         only = _decision(model, Choice(candidates[0], "only"), 1, snapshot)
     return Usual(model, rows, smallest, only)
 
 
-def _open_max(candidate: Candidate) -> int:
-    return 1 if candidate.replica.probing else candidate.seats + WAITING_PER_REPLICA_MAX
+def _open_max(candidate: Candidate, past_seats: int) -> int:
+    return 1 if candidate.replica.probing else candidate.seats + past_seats
 
 
 def _route_among_many(
