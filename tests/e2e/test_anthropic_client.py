@@ -1,6 +1,7 @@
 """Anthropic's own client against a whole helexa: a real model in llama.cpp, and the echo engine."""
 
 import asyncio
+import copy
 import hashlib
 import json
 import socket
@@ -15,6 +16,7 @@ from tests.e2e.polling import wait_until
 from tests.e2e.roles import ROOT
 from tests.e2e.stack import Stack
 from tests.e2e.wire import HOST, Answer, Ending, ask
+from tests.fakes.claude_code import CLAUDE_CODE
 from tests.fakes.runnable_model import write_tool_calling_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -46,6 +48,7 @@ def stack() -> Iterator[Stack]:
         echo(),
         echo("slow", tokens_per_second=20),
         echo("dying", crash_at_token=3),
+        echo("cut", truncate_at_token=6, tokens_per_second=50),
         echo("single", parallel=1, tokens_per_second=5),
     ]
     settings = {"weights_dir": str(WEIGHTS), "engines": {"threads": 1}}
@@ -140,6 +143,23 @@ def test_a_model_without_tools_says_so_and_which_field_to_leave_out(
     with pytest.raises(anthropic.BadRequestError, match="takes no tools") as raised:
         client.messages.create(model=REAL, messages=HELLO, max_tokens=8, tools=[WEATHER])
     assert raised.value.body["error"]["type"] == "invalid_request_error"
+
+
+def test_what_claude_code_sends_is_answered_by_a_stream_it_knows(stack: Stack) -> None:
+    """Its path has a query, its body fields and tools that nobody here knows."""
+    body = copy.deepcopy(CLAUDE_CODE) | {"model": TOOLED, "max_tokens": 8}
+    results = body["messages"][2]["content"]
+    results[1]["content"] = results[1]["content"][:1]  # the picture: this model sees none
+    headers = {
+        "anthropic-version": "2023-06-01",
+        "anthropic-beta": "claude-code-20250219,interleaved-thinking-2025-05-14",
+        "x-claude-code-session-id": "a0e1",
+        "authorization": "Bearer any",
+    }
+    answer = asyncio.run(ask(stack.gateway, "POST", f"{MESSAGES}?beta=true", body, headers))
+    assert (answer.status, answer.ended) == (200, Ending.CLEAN), answer.body
+    kinds = [json.loads(event)["type"] for event in answer.events]
+    assert (kinds[0], kinds[-2:]) == ("message_start", ["message_delta", "message_stop"])
 
 
 def test_the_tool_that_is_named_is_the_one_that_is_called(client: anthropic.Anthropic) -> None:
@@ -248,7 +268,7 @@ def test_an_engine_that_dies_ends_the_stream_in_an_error_and_a_cut(
 
 
 def test_a_broken_stream_is_whole_events_then_an_error_then_a_cut(stack: Stack) -> None:
-    body = {"model": "dying", "messages": HELLO, "max_tokens": 50, "stream": True}
+    body = {"model": "cut", "messages": HELLO, "max_tokens": 50, "stream": True}
     answer = asyncio.run(ask(stack.gateway, "POST", f"{MESSAGES}?beta=true", body))
     events = [json.loads(event) for event in answer.events]
     assert answer.ended is Ending.CUT
