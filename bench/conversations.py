@@ -14,7 +14,6 @@ WORDS = (
     "knoll", "lagoon", "meadow", "nook", "orchard", "prairie", "quarry", "ridge", "summit",
     "thicket", "upland", "valley", "willow", "yonder", "zenith",
 )  # fmt: skip
-SYSTEM_WORDS = 30
 ANSWER_TOKENS = 8
 REQUEST_TIMEOUT_S = 300.0
 
@@ -28,6 +27,16 @@ class Tally:
     first_token_s: list[float] = field(default_factory=list)
     reasons: dict[str, int] = field(default_factory=dict)
     """How often a request went where it went for which reason."""
+    fresh_tokens: int = 0
+    """Prompt tokens that were in no earlier request or answer of the same conversation."""
+    moved: int = 0
+    """Requests that went elsewhere than the one before in the same conversation."""
+    moved_tokens: int = 0
+    """What those had to read again, and with it what the conversation had added elsewhere."""
+    forgotten_tokens: int = 0
+    """What was read again where the conversation had just been: its engine had not kept it."""
+    system_tokens: int = 0
+    """The beginning that all conversations have in common."""
 
     @property
     def computed_tokens(self) -> int:
@@ -39,6 +48,13 @@ class Tally:
         """Mean time to the first token."""
         return sum(self.first_token_s) / len(self.first_token_s)
 
+    def least_tokens(self, conversations: int, replicas: int) -> int:
+        """What had to be read if conversations never moved and nothing was ever forgotten.
+
+        Each replica reads the common beginning once.
+        """
+        return self.fresh_tokens - max(conversations - replicas, 0) * self.system_tokens
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -47,8 +63,23 @@ class Plan:
     conversations: int = 40
     turns: int = 8
     words_per_turn: int = 50
+    system_words: int = 30
     at_once: int = 4
     seed: int = 7
+    tells_session: bool = False
+    """Each conversation names itself in a header."""
+
+
+@dataclass(slots=True)
+class Talk:
+    """One conversation so far."""
+
+    name: str
+    messages: list[dict[str, str]]
+    neuron: str = ""
+    """Where it was last."""
+    known_tokens: int = 0
+    """Of its last prompt and answer."""
 
 
 def text_of(chance: random.Random, words: int) -> str:
@@ -59,18 +90,20 @@ def text_of(chance: random.Random, words: int) -> str:
 async def hold(plan: Plan, url: str, model: str) -> Tally:
     """Hold all conversations, a turn of each in a shuffled order, then the next turn of each."""
     chance = random.Random(plan.seed)
-    system = {"role": "system", "content": text_of(chance, SYSTEM_WORDS)}
-    talks: list[list[dict[str, str]]] = [[system] for _ in range(plan.conversations)]
+    system = {"role": "system", "content": text_of(chance, plan.system_words)}
+    talks = [Talk(f"conversation-{i}", [system]) for i in range(plan.conversations)]
     tally = Tally()
     gate = asyncio.Semaphore(plan.at_once)
     timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout) as http:
 
-        async def turn(talk: list[dict[str, str]], question: str) -> None:
+        async def turn(talk: Talk, question: str) -> None:
             async with gate:
-                talk.append({"role": "user", "content": question})
-                answer = await ask(http, url, {"model": model, "messages": talk}, tally)
-                talk.append({"role": "assistant", "content": answer})
+                talk.messages.append({"role": "user", "content": question})
+                headers = {"x-session-id": talk.name} if plan.tells_session else {}
+                answer = await ask(http, url, headers, {"model": model, "messages": talk.messages})
+                count(tally, talk, answer)
+                talk.messages.append({"role": "assistant", "content": answer.text})
 
         for _ in range(plan.turns):
             order = chance.sample(talks, len(talks))
@@ -78,35 +111,70 @@ async def hold(plan: Plan, url: str, model: str) -> Tally:
             async with asyncio.TaskGroup() as group:
                 for talk, question in zip(order, questions, strict=True):
                     group.create_task(turn(talk, question))
+        alone = await ask(http, url, {}, {"model": model, "messages": [system]})
+        tally.system_tokens = alone.prompt_tokens
     return tally
 
 
-async def ask(http: aiohttp.ClientSession, url: str, body: dict[str, Any], tally: Tally) -> str:
-    """Send one streamed request, count what it cost, and return the answer's text."""
+@dataclass(slots=True)
+class Answer:
+    """What one request came to."""
+
+    neuron: str
+    reason: str
+    text: str = ""
+    first_token_s: float | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+def count(tally: Tally, talk: Talk, answer: Answer) -> None:
+    """Add one answer, and note in the conversation what is known of it now."""
+    fresh = answer.prompt_tokens - talk.known_tokens
+    again = max(answer.prompt_tokens - answer.cached_tokens - fresh, 0)
+    tally.prompt_tokens += answer.prompt_tokens
+    tally.cached_tokens += answer.cached_tokens
+    tally.fresh_tokens += fresh
+    tally.reasons[answer.reason] = tally.reasons.get(answer.reason, 0) + 1
+    if answer.first_token_s is not None:
+        tally.first_token_s.append(answer.first_token_s)
+    if talk.neuron == answer.neuron:
+        tally.forgotten_tokens += again
+    elif talk.neuron:
+        tally.moved += 1
+        tally.moved_tokens += again
+    talk.neuron = answer.neuron
+    talk.known_tokens = answer.prompt_tokens + answer.completion_tokens
+
+
+async def ask(
+    http: aiohttp.ClientSession, url: str, headers: dict[str, str], body: dict[str, Any]
+) -> Answer:
+    """Send one streamed request and return what came of it. Raises RuntimeError for a refusal."""
     options = {"include_usage": True}
     whole = {**body, "stream": True, "stream_options": options, "temperature": 0.0}
     whole["max_tokens"] = ANSWER_TOKENS
     started_s = time.monotonic()
-    parts: list[str] = []
-    async with http.post(f"{url}/v1/chat/completions", json=whole) as answer:
-        if answer.status != 200:
-            raise RuntimeError(f"status {answer.status}: {(await answer.text())[:300]}")
-        route = answer.headers.get("x-helexa-route", "")
-        reason = route.partition("reason=")[2].partition(";")[0]
-        tally.reasons[reason] = tally.reasons.get(reason, 0) + 1
-        async for line in answer.content:
+    async with http.post(f"{url}/v1/chat/completions", json=whole, headers=headers) as response:
+        if response.status != 200:
+            raise RuntimeError(f"status {response.status}: {(await response.text())[:300]}")
+        neuron, _, rest = response.headers.get("x-helexa-route", "").partition(";reason=")
+        answer = Answer(neuron, rest.partition(";")[0])
+        async for line in response.content:
             if not line.startswith(b"data: {"):
                 continue
             chunk = json.loads(line[6:])
             for choice in chunk.get("choices", ()):
                 content = choice["delta"].get("content")
                 if content:
-                    if not parts:
-                        tally.first_token_s.append(time.monotonic() - started_s)
-                    parts.append(content)
+                    if answer.first_token_s is None:
+                        answer.first_token_s = time.monotonic() - started_s
+                    answer.text += content
             usage = chunk.get("usage")
             if usage:
                 details = usage.get("prompt_tokens_details") or {}
-                tally.prompt_tokens += usage["prompt_tokens"]
-                tally.cached_tokens += details.get("cached_tokens", 0)
-    return "".join(parts)
+                answer.prompt_tokens = usage["prompt_tokens"]
+                answer.completion_tokens = usage["completion_tokens"]
+                answer.cached_tokens = details.get("cached_tokens", 0)
+    return answer

@@ -1,9 +1,12 @@
 """What routing by prompt saves on real engines: `python -m bench.prefix`.
 
 One cortex, four neurons, each with a llama.cpp of one thread that serves the same small model; 40
-conversations of growing length. The same conversations are held with the strategies `round_robin`
-and `default`, each on fresh engines. Counted are the prompt tokens that engines had to compute
-(all but `cached_tokens` of the usage) and the time to the first token.
+conversations of growing length. The same conversations are held three times, each on fresh engines:
+by `round_robin`, by `default`, and by sessions alone (`default` without its scorer of prompts, each
+conversation naming itself in a header). Counted are the prompt tokens that engines had to compute
+(all but `cached_tokens` of the usage) and the time to the first token. Told beside it are the least
+that could be computed, and what was read again because a conversation moved or because its engine
+had not kept it.
 """
 
 import argparse
@@ -17,19 +20,24 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 
 from bench.conversations import Plan, Tally, hold
 from bench.processes import PinnedProcess, free_port
 from bench.tools import BENCH_DIR
 
-STRATEGIES = ("round_robin", "default")
+WAYS = {
+    "round_robin": 'strategy = "round_robin"',
+    "default": 'strategy = "default"',
+    "session": 'strategy = "default"\nweights = { prefix = 0 }',
+}
+"""What is compared, and the routing settings of each."""
 MODEL = "smollm2-135m"
 REPLICAS = 4
 GOAL = 2.0
 READY_WITHIN_S = 300.0  # the first run fetches 93 MB
 WEIGHTS = BENCH_DIR.parent / ".make" / "models"
-QUICK = Plan(conversations=8, turns=3)
 
 CONFIG = """\
 [gateway]
@@ -42,11 +50,12 @@ socket = "127.0.0.1:{control}"
 socket = "127.0.0.1:{admin}"
 
 [routing]
-strategy = "{strategy}"
+{routing}
 show_route = true
 
 [[models]]
 id = "{model}"
+source = "{source}"
 min_replicas = {replicas}
 max_replicas = {replicas}
 options = {{ context_tokens = 2048, parallel = 4 }}
@@ -56,12 +65,14 @@ options = {{ context_tokens = 2048, parallel = 4 }}
 class Fleet:
     """A cortex and its neurons, as processes, with one replica of the model on each neuron."""
 
-    def __init__(self, strategy: str, directory: Path) -> None:
+    def __init__(self, routing: str, source: str, directory: Path) -> None:
         self._directory = directory
         self._ports = {name: free_port() for name in ("gateway", "control", "admin")}
         self._config = directory / "cortex.toml"
         self._config.write_text(
-            CONFIG.format(**self._ports, strategy=strategy, model=MODEL, replicas=REPLICAS)
+            CONFIG.format(
+                **self._ports, routing=routing, model=MODEL, source=source, replicas=REPLICAS
+            )
         )
         self._processes: list[PinnedProcess] = []
         self.url = f"http://127.0.0.1:{self._ports['gateway']}"
@@ -126,10 +137,10 @@ class Fleet:
 
 
 @contextlib.contextmanager
-def running_fleet(strategy: str) -> Iterator[Fleet]:
-    """Start a fleet with that strategy; end it whatever happens."""
+def running_fleet(routing: str, source: str) -> Iterator[Fleet]:
+    """Start a fleet with these routing settings; end it whatever happens."""
     with tempfile.TemporaryDirectory(prefix="helexa-bench-") as directory:
-        fleet = Fleet(strategy, Path(directory))
+        fleet = Fleet(routing, source, Path(directory))
         try:
             fleet.start()
             yield fleet
@@ -137,32 +148,45 @@ def running_fleet(strategy: str) -> Iterator[Fleet]:
             fleet.stop()
 
 
-def line_of(strategy: str, tally: Tally) -> str:
-    """Return one strategy's figures."""
+def lines_of(way: str, tally: Tally, plan: Plan) -> str:
+    """Return the figures of one way of routing."""
     reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(tally.reasons.items()))
+    least = tally.least_tokens(plan.conversations, REPLICAS)
     return (
-        f"  {strategy:12} {tally.prompt_tokens:8,} prompt tokens, {tally.cached_tokens:8,} cached, "
-        f"{tally.computed_tokens:8,} computed; first token after {tally.mean_first_token_s:.3f} s "
-        f"(mean); {reasons}"
+        f"  {way:12} {tally.prompt_tokens:8,} prompt tokens, {tally.computed_tokens:8,} computed "
+        f"(at least {least:,}); first token after {tally.mean_first_token_s:.3f} s (mean)\n"
+        f"  {'':12} {tally.moved} moves cost {tally.moved_tokens:,}, forgotten were "
+        f"{tally.forgotten_tokens:,}; {reasons}"
     )
+
+
+def plan_of(options: argparse.Namespace) -> Plan:
+    """Return the plan that a command line asks for."""
+    names = [each.name for each in fields(Plan) if each.name != "tells_session"]
+    return Plan(**{name: getattr(options, name) for name in names})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Hold the conversations with each strategy and compare; returns 1 below the goal."""
+    """Hold the conversations in each way and compare; returns 1 below the goal."""
     parser = argparse.ArgumentParser(prog="python -m bench.prefix", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter conversations")
+    for each in fields(Plan):
+        if each.name != "tells_session":
+            flag = "--" + each.name.replace("_", "-")
+            parser.add_argument(flag, type=int, default=each.default, help="default: %(default)s")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--source", default=MODEL, help="other weights for the model")
     options = parser.parse_args(arguments)
-    plan = QUICK if options.quick else Plan()
+    plan = plan_of(options)
     WEIGHTS.mkdir(parents=True, exist_ok=True)
-    print(
-        f"prefix routing: {REPLICAS} replicas of {MODEL} (llama.cpp, 1 thread each), "
-        f"{plan.conversations} conversations of {plan.turns} turns, {plan.at_once} at once"
-    )
+    print(f"prefix routing: {REPLICAS} x {options.source} (llama.cpp, 1 thread each), {plan}")
     tallies: dict[str, Tally] = {}
-    for strategy in STRATEGIES:
-        with running_fleet(strategy) as fleet:
-            tallies[strategy] = asyncio.run(hold(plan, fleet.url, MODEL))
-        print(line_of(strategy, tallies[strategy]), flush=True)
+    for way in options.ways:
+        told = replace(plan, tells_session=way == "session")
+        with running_fleet(WAYS[way], options.source) as fleet:
+            tallies[way] = asyncio.run(hold(told, fleet.url, MODEL))
+        print(lines_of(way, tallies[way], plan), flush=True)
+    if not {"round_robin", "default"} <= tallies.keys():
+        return 0
     blind, own = tallies["round_robin"], tallies["default"]
     ratio = blind.computed_tokens / max(own.computed_tokens, 1)
     verdict = "met" if ratio >= GOAL else "NOT MET"

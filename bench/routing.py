@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from helexa.cortex.gateway.affinity import prefix_of
+from helexa.cortex.orchestrator.pace import ANSWERS_MIN
+from helexa.cortex.orchestrator.prefix import holder_of
 from helexa.cortex.orchestrator.requests import RoutingDecision, RoutingRequest
 from helexa.cortex.orchestrator.router import Router
 from helexa.cortex.orchestrator.scheduler import route
@@ -99,9 +101,11 @@ def used_router(fleet: FleetSnapshot) -> Router:
     for number, replica in enumerate(replicas):
         size = len(BLOCKS) * (number + 1) // (len(replicas) + 1)
         sent = request_of("warm", {"prefix": BLOCKS[:size]})
-        router.memory.sent(sent, replica)
-        router.memory.paces.learning(replica.neuron_id, replica.model_id).generated(120, 2.1)
-        router.memory.paces.learning(replica.neuron_id, replica.model_id).served(2.5)
+        router.memory.prefixes.note(sent.prefix, holder_of(replica.neuron_id, replica.epoch))
+        pace = router.memory.paces.learning(replica.neuron_id, replica.model_id)
+        pace.served(2.5)
+        for _ in range(ANSWERS_MIN):
+            pace.generated(120, 2.1 + number % 3)
     return router
 
 

@@ -6,6 +6,11 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
+
+# How fast a machine draws or runs an example is no property of the code.
+settings.register_profile("helexa", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("helexa")
 
 
 @pytest.fixture(scope="session")

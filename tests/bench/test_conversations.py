@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from bench.conversations import Plan, Tally, hold
+from bench.conversations import Answer, Plan, Talk, Tally, count, hold
 
 
 async def held(plan: Plan) -> tuple[list[dict[str, Any]], Tally]:
@@ -20,7 +20,9 @@ async def held(plan: Plan) -> tuple[list[dict[str, Any]], Tally]:
         route = f"n1;reason={'prefix' if len(body['messages']) > 2 else 'spill'};eligible=4"
         response = web.StreamResponse(headers={"x-helexa-route": route})
         await response.prepare(request)
-        usage = {"prompt_tokens": 100, "prompt_tokens_details": {"cached_tokens": 90}}
+        details = {"cached_tokens": 90}
+        usage = {"prompt_tokens": 100, "completion_tokens": 5, "prompt_tokens_details": details}
+        bodies[-1]["session"] = request.headers.get("x-session-id")
         for chunk in (
             {"choices": [{"delta": {"role": "assistant"}}]},
             {"choices": [{"delta": {"content": "yes"}}]},
@@ -47,11 +49,38 @@ async def held(plan: Plan) -> tuple[list[dict[str, Any]], Tally]:
 async def test_conversations_grow_and_what_is_cached_is_not_computed() -> None:
     plan = Plan(conversations=3, turns=2, words_per_turn=5)
     bodies, tally = await held(plan)
+    alone = bodies.pop()
+    assert alone["messages"] == bodies[0]["messages"][:1]
     assert sorted(len(body["messages"]) for body in bodies) == [2, 2, 2, 4, 4, 4]
     assert all(body["messages"][0] == bodies[0]["messages"][0] for body in bodies)
-    assert (tally.prompt_tokens, tally.computed_tokens) == (600, 60)
+    assert {body["session"] for body in bodies} == {None}
+    assert (tally.prompt_tokens, tally.computed_tokens, tally.system_tokens) == (600, 60, 100)
     assert len(tally.first_token_s) == 6
     assert tally.reasons == {"prefix": 3, "spill": 3}
+
+
+async def test_a_conversation_names_itself_where_it_is_told_to() -> None:
+    bodies, _ = await held(Plan(conversations=2, turns=2, words_per_turn=5, tells_session=True))
+    assert len({body["session"] for body in bodies[:2]}) == 2
+    assert {body["session"] for body in bodies[:2]} == {body["session"] for body in bodies[2:4]}
+
+
+def test_what_is_read_again_is_told_by_why() -> None:
+    tally, talk = Tally(), Talk("c", [])
+    for neuron, prompt, cached in (
+        ("n1", 100, 20),  # the first turn: all of it is new, 20 are a common beginning
+        ("n1", 150, 110),  # 40 are new
+        ("n1", 200, 60),  # 40 are new, 100 were forgotten
+        ("n2", 250, 20),  # 40 are new, 190 were never there
+    ):
+        answer = Answer(neuron, "prefix", "yes", 0.1, prompt, 10, cached)
+        count(tally, talk, answer)
+    assert (tally.fresh_tokens, tally.forgotten_tokens) == (220, 100)
+    assert (tally.moved, tally.moved_tokens) == (1, 190)
+    assert tally.computed_tokens == 220 + 100 + 190 - 20
+    tally.system_tokens = 20
+    assert tally.least_tokens(conversations=1, replicas=4) == 220
+    assert tally.least_tokens(conversations=6, replicas=4) == 180
 
 
 async def test_every_run_holds_the_same_conversations() -> None:

@@ -1,6 +1,8 @@
 """`helexa spec`: what is right, what is wrong, what would change."""
 
 import json
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -83,3 +85,28 @@ def test_a_wrong_spec_is_not_even_sent(helexa: Helexa, server: AnswerServer, fil
     ran = helexa("spec", "apply", str(file), "--admin", f"127.0.0.1:{server.port}")
     assert ran.status == 78
     assert server.asked == []
+
+
+def test_a_spec_from_a_pipe_is_read_once(
+    helexa: Helexa, server: AnswerServer, tmp_path: Path
+) -> None:
+    """`helexa spec apply <(make-spec)` sent an empty text: the pipe was read a second time."""
+    server["POST /api/v1/spec/plan"] = Answer({"name": "pipe", "changes": []})
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(GOOD,))
+    writer.start()
+    ran = helexa("spec", "plan", str(pipe), "--admin", f"127.0.0.1:{server.port}")
+    writer.join()
+    assert ran.status == 0, ran.err
+    assert server.asked[0].body["text"] == GOOD
+
+
+def test_options_of_a_model_whose_engine_the_config_names_are_judged_by_the_cortex(
+    helexa: Helexa, server: AnswerServer, file: Path
+) -> None:
+    """Here it looked like a llamacpp, and what is right for an echo was refused."""
+    server["POST /api/v1/spec/plan"] = Answer({"name": "spec.json", "changes": []})
+    file.write_text('{"models": [{"id": "a", "options": {"tokens_per_second": 7}}]}')
+    ran = helexa("spec", "plan", str(file), "--admin", f"127.0.0.1:{server.port}")
+    assert ran.status == 0, ran.err

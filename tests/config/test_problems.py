@@ -2,7 +2,14 @@
 
 import pytest
 
-from helexa.config.problems import InvalidConfigError, Problem, did_you_mean, dotted, show
+from helexa.config.problems import (
+    COMPARED_MAX,
+    InvalidConfigError,
+    Problem,
+    did_you_mean,
+    dotted,
+    show,
+)
 
 
 def test_a_problem_names_place_field_value_and_what_is_allowed() -> None:
@@ -34,3 +41,9 @@ def test_long_values_are_cut() -> None:
 )
 def test_a_close_word_is_offered_and_a_far_one_is_not(word: str, said: str) -> None:
     assert did_you_mean(word, ["socket", "allow_open"]) == said
+
+
+def test_nothing_close_is_looked_for_among_very_many_names() -> None:
+    names = [f"model-{number}" for number in range(COMPARED_MAX)]
+    assert did_you_mean("model-0o", names) == "; did you mean model-0?"
+    assert did_you_mean("model-0o", [*names, "one-more"]) == ""

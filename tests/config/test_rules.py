@@ -7,7 +7,7 @@ import pytest
 from helexa.config.cortex import CortexConfig
 from helexa.config.neuron import NeuronConfig
 from helexa.config.problems import dotted
-from helexa.config.rules import conflict_between, validate_cortex, validate_neuron
+from helexa.config.rules import FINDINGS_MAX, conflict_between, validate_cortex, validate_neuron
 from helexa.protocol.model import ModelConfig
 
 
@@ -90,6 +90,23 @@ def test_names_of_models_are_taken_once() -> None:
     told = in_cortex(models=models)
     assert set(told) == {"models[0].aliases[1]", "models[1].id", "models[2].aliases[0]"}
     assert told["models[1].id"] == "the name is taken already, by models[0].aliases[0]"
+
+
+def test_a_model_is_with_another_or_apart_from_it() -> None:
+    apart = {"with": ["b"], "apart_from": ["b"]}
+    models = [{"id": "a", "placement": apart}, {"id": "b"}]
+    assert list(in_cortex(models=models)) == ["models[0].placement.with[0]"]
+    models = [
+        {"id": "a", "placement": {"with": ["b"]}},
+        {"id": "b", "placement": {"apart_from": ["a"]}},
+    ]
+    assert "leave one of the two out" in in_cortex(models=models)["models[0].placement.with[0]"]
+
+
+def test_of_thousands_of_unknown_neighbours_a_hundred_are_told() -> None:
+    """Each is compared with all names: 25,000,000 comparisons took minutes."""
+    models = [{"id": f"m{n}", "placement": {"with": [f"n{n}"]}} for n in range(5000)]
+    assert len(in_cortex(models=models)) == FINDINGS_MAX
 
 
 def test_engines_are_known_by_name_and_say_where_they_get_their_server() -> None:

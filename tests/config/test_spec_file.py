@@ -14,6 +14,7 @@ from helexa.config.cortex import (
     ProvisioningSettings,
 )
 from helexa.config.fields import settings_of
+from helexa.config.layers import ADVISED_MAX
 from helexa.config.spec_file import read_spec, spec_problems, with_spec
 
 WHOLE = """{
@@ -49,6 +50,10 @@ def test_everything_that_can_be_said_is_read() -> None:
 @pytest.mark.parametrize(("text", "told"), [
     ('{\n "models": [\n}', "spec.json:3: is not JSON: Expecting value (column 1)"),
     ("[]", "spec.json:1: must be a JSON object"),
+    ('{"models": [\n{"id": "\\udc00"}]}',
+     "spec.json:2: \\udc00 stands for no character by itself, only with its other half"),
+    ('{"x": [\n' + "[" * 600 + "]" * 601 + ', "y": 1}',
+     "spec.json:2: x: has values nested more than 32 levels deep"),
     ('{"models": [\n{"id": "a", "min_replicas": 3,\n "max_replicas": 2}]}',
      "spec.json:3: models[0].max_replicas = 2: must not be less than min_replicas (3)"),
     ('{"models": [\n\n{"id": "a", "wieght": 1}]}',
@@ -124,3 +129,25 @@ def test_the_page_about_the_spec_is_right_and_names_every_field() -> None:
 def test_the_example_is_a_right_spec() -> None:
     text = (ROOT / "examples" / "spec.json").read_text()
     assert spec_problems(read_spec(text, "examples/spec.json"), engine_problems) == []
+
+
+@pytest.mark.parametrize("told", ["\\ud83e\\udd84", "\\\\ud83e", "\\\\\\ud83e\\udd84"])
+def test_whole_characters_and_backslashes_are_read_as_they_are(told: str) -> None:
+    spec = read_spec(f'{{"models": [{{"id": "a", "source": "{told}"}}]}}', "spec.json").spec
+    assert spec is not None
+
+
+def test_a_name_that_ends_like_a_place_is_only_a_name() -> None:
+    assert str(read_spec('{"x": 1, "y": 2}', "of:monday").problems[0]).startswith("of:monday:1: x")
+    assert str(read_spec('{"x": ' + "9" * 5000 + "}", "a:b").problems[0]).startswith("a:b: is not")
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("shape", ["{%s}", '{"models": [{"id": "a", %s}]}'])
+def test_a_spec_full_of_unknown_settings_is_refused_soon(shape: str) -> None:
+    """One of a megabyte held up all of cortex for minutes, until its neurons were lost."""
+    text = shape % ", ".join(f'"prioritx{number}": 1' for number in range(40_000))
+    problems = read_spec(text, "spec.json").problems
+    assert len(problems) == 40_000
+    advised = [problem for problem in problems if "did you mean" in problem.message]
+    assert len(advised) <= ADVISED_MAX

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,6 +28,9 @@ from helexa.config.cortex import (
 )
 from helexa.config.sockets import Socket
 from helexa.cortex.app import Running, run
+from helexa.cortex.control_plane.demand_memory import DemandKeeper
+from helexa.cortex.control_plane.memory import MemoryKeeper
+from helexa.cortex.orchestrator.remembered import DemandMemory
 from helexa.cortex.shutdown import StopRequest
 from helexa.protocol.control import Provisioning, ShutdownNotice
 from helexa.protocol.tunnel import Stream, StreamHandler, Tunnel
@@ -199,6 +203,24 @@ async def test_status_tells_neurons_models_and_problems(tmp_path: Path) -> None:
         assert body["models"][0]["state"] == "loading"
         assert body["neurons"][0]["id"] == "n1"
         assert any("model m is loading" in problem for problem in body["problems"])
+        neuron.cut()
+
+
+async def test_what_an_operator_was_told_is_kept_outlives_a_crash_at_once(tmp_path: Path) -> None:
+    """A pin was lost for half a minute after it was told to outlive a restart, a mark for five
+    seconds: that is, by a power cut."""
+    async with cortex(settings(tmp_path)) as running:
+        neuron = await neuron_of(running)
+        neuron.say(register("n1", status(settings(tmp_path).model_configs()[0])))
+        await neuron.welcome()
+        for path, body in (("models/pin", {"model": "m"}), ("neurons/n1/cordon", {})):
+            url = f"http://{running.sockets['admin']}/api/v1/{path}"
+            async with aiohttp.ClientSession() as session, session.post(url, json=body) as answer:
+                assert (await answer.json())["kept"] is True
+        demand = DemandKeeper(tmp_path, lambda _: DemandMemory(), time.time, None).load().memory
+        assert [(each.model_id, each.pinned) for each in demand.models] == [("m", True)]
+        (event,) = MemoryKeeper(tmp_path, None).load()
+        assert event.cordoned
         neuron.cut()
 
 

@@ -43,10 +43,11 @@ def test_every_argument_of_the_description_is_understood():
     for weights in (WEIGHTS, EMBEDDER):
         for options in ({}, {"seed": 7, "pooling": "cls", "chat_template": "zephyr"}):
             model = config(options=options)
-            argv = arguments(launch(model), Settings(model, weights), packaged=True)
+            argv = arguments(launch(model), Settings(model, weights))
             parsed = parse(list(argv))
             assert parsed.alias == "smol"
-            assert parsed.kv_unified
+            assert not parsed.kv_unified
+            assert parsed.slot_prompt_similarity == 0.8
             assert parsed.no_webui
             assert parsed.offline
 
@@ -60,13 +61,13 @@ def test_other_arguments_are_refused(extra):
 def test_arguments_become_the_librarys_parameters(tmp_path):
     key = tmp_path / "key"
     key.write_text("s3cret\n")
-    line = ["--model", "m.gguf", "--alias", "a", "--port", "1", "--kv-unified-per-slot", "64"]
-    line += ["--kv-unified", "--parallel", "3", "--cache-type-k", "q8_0", "--flash-attn", "on"]
+    line = ["--model", "m.gguf", "--alias", "a", "--port", "1", "--ctx-size", "192"]
+    line += ["--no-kv-unified", "--parallel", "3", "--cache-type-k", "q8_0", "--flash-attn", "on"]
     line += ["--pooling", "mean", "--seed", "9", "--no-jinja", "--no-webui"]
     import xllamacpp  # noqa: PLC0415
 
     params = parameters(parse([*line, "--api-key-file", str(key)]), xllamacpp)
-    assert (params.n_ctx, params.n_parallel, params.kv_unified) == (192, 3, True)
+    assert (params.n_ctx, params.n_parallel, params.kv_unified) == (192, 3, False)
     assert params.api_keys == ["s3cret"]
     assert params.cache_type_k == xllamacpp.ggml_type.GGML_TYPE_Q8_0
     assert params.sampling.seed == 9

@@ -11,6 +11,7 @@ PINNED = {
     "model_not_found": (404, None), "route_not_found": (404, None),
     "not_found": (404, None),    "method_not_allowed": (405, None), "request_timeout": (408, None),
     "payload_too_large": (413, None), "unsupported_media_type": (415, None),
+    "misdirected_request": (421, None),
     "expectation_failed": (417, None), "rate_limit_exceeded": (429, 2),
     "headers_too_large": (431, None), "internal_error": (500, None), "engine_crash": (502, None),
     "engine_garbage": (502, None), "not_supported": (501, None),

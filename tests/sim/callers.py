@@ -95,7 +95,12 @@ class Callers:
         self.asks[request_id] = self.open[request_id] = ask
         cortex.take(exchange, operation)
         if leaves:
-            self.world.clock.after(leaves_after_s, exchange.leave)
+            self.world.clock.after(leaves_after_s, self._leave, ask)
+
+    def _leave(self, ask: Ask) -> None:
+        # Whoever lost its gateway meanwhile has nothing to leave any more.
+        if ask.request_id in self.open and ask.exchange is not None:
+            ask.exchange.leave()
 
     def recorded(self, record: Record) -> None:
         """The gateway books the end of a request."""

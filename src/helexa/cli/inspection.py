@@ -9,6 +9,7 @@ from helexa.cli.admin_client import AdminClient
 from helexa.cli.completion import complete_neuron, complete_served_model
 from helexa.cli.detail_view import detail_text
 from helexa.cli.options import admin_option, debug_option, output_option
+from helexa.cli.writing import neuron_path
 
 
 @click.group("inspect", epilog="""\b
@@ -27,7 +28,7 @@ def inspect() -> None:
 @debug_option
 def neuron(name: str, admin: str, output: str) -> None:
     """Show the neuron NAME: hardware, health, models, its last answers, and its drain."""
-    _show(admin, f"/api/v1/neurons/{quote(name, safe='')}", output)
+    _show(admin, neuron_path(name), output)
 
 
 @inspect.command("model")

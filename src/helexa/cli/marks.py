@@ -1,8 +1,6 @@
 """`helexa neuron cordon|uncordon|drain`: what an operator does before and after a repair."""
 
-import json
 from typing import Any, Final
-from urllib.parse import quote
 
 import click
 
@@ -11,15 +9,13 @@ from helexa.cli.completion import complete_neuron
 from helexa.cli.live import every
 from helexa.cli.options import admin_option, debug_option, output_option
 from helexa.cli.table import clean
+from helexa.cli.writing import cause_option, neuron_path, tell
 from helexa.util.clock import SystemClock
 from helexa.util.errors import TimedOutError
 
 POLL_S: Final = 0.3
 name_argument = click.argument("name", shell_complete=complete_neuron)
-cause_option = click.option(
-    "--cause", metavar="TEXT", default="helexa neuron", show_default=True,
-    help="Why, in one line; the cortex's log has it.",
-)  # fmt: skip
+neuron_cause_option = cause_option("helexa neuron")
 
 
 @click.command("cordon", epilog="""\b
@@ -27,14 +23,14 @@ Examples:
   helexa neuron cordon rack2
 """)  # fmt: skip
 @name_argument
-@cause_option
+@neuron_cause_option
 @admin_option
 @output_option
 @debug_option
 def cordon(name: str, cause: str, admin: str, output: str) -> None:
     """Place no further model on the neuron NAME; what it has goes on serving."""
     told = _mark(AdminClient(admin), name, "cordon", cause)
-    _tell(told, output, f"{name} is cordoned: it gets no further models")
+    tell(told, output, f"{name} is cordoned: it gets no further models")
 
 
 @click.command("uncordon", epilog="""\b
@@ -42,14 +38,14 @@ Examples:
   helexa neuron uncordon rack2
 """)  # fmt: skip
 @name_argument
-@cause_option
+@neuron_cause_option
 @admin_option
 @output_option
 @debug_option
 def uncordon(name: str, cause: str, admin: str, output: str) -> None:
     """Let the neuron NAME take part again, after a cordon or a drain."""
     told = _mark(AdminClient(admin), name, "uncordon", cause)
-    _tell(told, output, f"{name} takes part again")
+    tell(told, output, f"{name} takes part again")
 
 
 @click.command("drain", epilog="""\b
@@ -66,7 +62,7 @@ Examples:
     "--timeout", "timeout_s", metavar="SECONDS", type=click.FloatRange(min=0.0, min_open=True),
     default=3600.0, show_default=True, help="With --wait: give up after this time, with exit 7.",
 )  # fmt: skip
-@cause_option
+@neuron_cause_option
 @admin_option
 @output_option
 @debug_option
@@ -87,23 +83,15 @@ def drain(
     told = _mark(client, name, "drain", cause)
     if not wait:
         hint = f"helexa neuron drain {name} --wait   # shows how far it is"
-        _tell(told, output, f"{name} is being drained; {hint}")
+        tell(told, output, f"{name} is being drained; {hint}")
         return
     found = _wait_until_drained(client, name, timeout_s)
     where = "nothing runs there" if found["state"] == "connected" else f"it is {found['state']}"
-    _tell(found, output, f"{name} is drained: {where}")
+    tell(found, output, f"{name} is drained: {where}")
 
 
 def _mark(client: AdminClient, name: str, mark: str, cause: str) -> Any:
-    return client.post(f"{_path(name)}/{mark}", {"cause": cause})
-
-
-def _path(name: str) -> str:
-    return f"/api/v1/neurons/{quote(name, safe='')}"
-
-
-def _tell(told: Any, output: str, text: str) -> None:
-    click.echo(json.dumps(told) if output == "json" else clean(text))
+    return client.post(f"{neuron_path(name)}/{mark}", {"cause": cause})
 
 
 def _wait_until_drained(client: AdminClient, name: str, timeout_s: float) -> Any:
@@ -112,7 +100,7 @@ def _wait_until_drained(client: AdminClient, name: str, timeout_s: float) -> Any
     deadline_s = clock.monotonic() + timeout_s
     told = ""
     for _ in every(POLL_S):
-        found = client.get(_path(name))
+        found = client.get(neuron_path(name))
         progress = found["drain"]
         # The mark is set by the next turn of the control loop, a moment after it was taken.
         if progress is not None and progress["done"]:

@@ -96,12 +96,20 @@ def apply(file: Path, admin: str, output: str) -> None:
 
 
 def _ask(file: Path, admin: str, action: str, output: str) -> list[Any]:
-    """Send a spec that is right by itself, show what it changes, and return that."""
+    """Send a spec, show what it changes, and return that.
+
+    What can be judged without the cortex is judged here; which engine a model has, and so which
+    options, may be said by the cortex's own config alone.
+    """
     from helexa.cli.admin_client import AdminClient
     from helexa.cli.spec_view import changes_text
+    from helexa.config.load import read_spec_file
+    from helexa.config.problems import InvalidConfigError
 
-    _read(file)
-    body = {"text": file.read_text("utf-8-sig"), "name": file.name, "cause": f"spec {action}"}
+    read = read_spec_file(file)
+    if read.problems:
+        raise InvalidConfigError(read.problems, str(file))
+    body = {"text": read.text, "name": file.name, "cause": f"spec {action}"}
     told = AdminClient(admin).post(f"/api/v1/spec/{action}", body)
     changes: list[Any] = told["changes"]
     if output == "json":

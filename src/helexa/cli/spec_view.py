@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from helexa.cli.table import clean
+from helexa.cli.writing import with_kept
 
 Json = Mapping[str, Any]
 _SIGNS: Final = {"add": "+", "change": "~", "remove": "-"}
@@ -14,7 +15,7 @@ def changes_text(told: Json) -> str:
     """Return one line for each change, and what would come of it below."""
     changes = told["changes"]
     if not changes:
-        return "nothing changes"
+        return with_kept(told, "nothing changes")
     lines = []
     for change in changes:
         lines.append(clean(f"{_SIGNS.get(change['action'], ' ')} {_what(change)}"))
@@ -26,9 +27,7 @@ def changes_text(told: Json) -> str:
         if any(c["action"] == action for c in changes)
     ]
     lines += ["", ", ".join(counts)]
-    if told.get("kept") is False:
-        lines.append(clean(f"it does not outlive a restart: {told['kept_because']}"))
-    return "\n".join(lines)
+    return with_kept(told, "\n".join(lines))
 
 
 def _what(change: Json) -> str:

@@ -1,24 +1,19 @@
 """`helexa models load|unload|pin|unpin`: what an operator wants of one model."""
 
-import json
-
 import click
 
 from helexa.cli.admin_client import AdminClient
 from helexa.cli.completion import complete_served_model
 from helexa.cli.options import admin_option, debug_option, output_option
-from helexa.cli.table import clean
+from helexa.cli.writing import cause_option, tell
 
 name_argument = click.argument("name", shell_complete=complete_served_model)
-cause_option = click.option(
-    "--cause", metavar="TEXT", default="helexa models", show_default=True,
-    help="Why, in one line; the cortex's log has it.",
-)  # fmt: skip
+models_cause_option = cause_option("helexa models")
 
 
 @click.command("load")
 @name_argument
-@cause_option
+@models_cause_option
 @admin_option
 @output_option
 @debug_option
@@ -32,7 +27,7 @@ def load(name: str, cause: str, admin: str, output: str) -> None:
 
 @click.command("unload")
 @name_argument
-@cause_option
+@models_cause_option
 @admin_option
 @output_option
 @debug_option
@@ -46,7 +41,7 @@ def unload(name: str, cause: str, admin: str, output: str) -> None:
 
 @click.command("pin")
 @name_argument
-@cause_option
+@models_cause_option
 @admin_option
 @output_option
 @debug_option
@@ -57,7 +52,7 @@ def pin(name: str, cause: str, admin: str, output: str) -> None:
 
 @click.command("unpin")
 @name_argument
-@cause_option
+@models_cause_option
 @admin_option
 @output_option
 @debug_option
@@ -68,5 +63,4 @@ def unpin(name: str, cause: str, admin: str, output: str) -> None:
 
 def _want(what: str, name: str, cause: str, admin: str, output: str) -> None:
     told = AdminClient(admin).post(f"/api/v1/models/{what}", {"model": name, "cause": cause})
-    text = f"{told['id']} ({told['state']}): {told['because']}"
-    click.echo(json.dumps(told) if output == "json" else clean(text))
+    tell(told, output, f"{told['id']} ({told['state']}): {told['because']}")

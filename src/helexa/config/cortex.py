@@ -319,7 +319,7 @@ class RoutingSettings(Settings):
     tenant_policy: str = "allow_all"
     """Who may use which replica: `allow_all`, or a plug-in's name (entry point group
     `helexa.tenant_policies`)."""
-    affinity_load_factor: Annotated[float, Field(ge=1.0, le=100.0)] = 1.5
+    affinity_load_factor: Annotated[float, Field(ge=1.0, le=100.0)] = 2.0
     """A replica above this many times the average load gets no credit for the prompts and sessions
     it knows, so that hot ones spread."""
     show_route: bool = False

@@ -15,6 +15,12 @@ from helexa.config.problems import Path
 _STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _PLAIN: Final = re.compile(r"[^\s,\]\}]+")
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
+DEPTH_MAX: Final = 32
+"""Levels that are looked into; nothing that we read has more than seven."""
+
+
+class _TooDeepError(Exception):
+    """There is no use in going on."""
 
 
 class JsonLines:
@@ -27,8 +33,10 @@ class JsonLines:
         self.lines: dict[Path, int] = {}
         self.repeated: list[Path] = []
         """Names that are there again, in the order in which they come."""
-        # Not valid after all, or nested absurdly deep: what was found up to there still helps.
-        with contextlib.suppress(IndexError, RecursionError, ValueError, AttributeError):
+        self.too_deep: Path | None = None
+        """The first value below `DEPTH_MAX` levels; nothing behind it was looked at."""
+        # Not valid after all: what was found up to there still helps.
+        with contextlib.suppress(_TooDeepError, IndexError, ValueError, AttributeError):
             self._value(())
 
     def _value(self, path: Path) -> None:
@@ -37,6 +45,9 @@ class JsonLines:
             if path in self.lines:
                 self.repeated.append(path)
             self.lines[path] = self._line
+        if len(path) > DEPTH_MAX:
+            self.too_deep = path
+            raise _TooDeepError
         char = self._text[self._at]
         if char == "{":
             self._object(path)

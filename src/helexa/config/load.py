@@ -9,7 +9,7 @@ import os
 import re
 import socket
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar, cast
@@ -23,7 +23,7 @@ from helexa.config.layers import Layer, Merged, Origin, Tree, check, merge
 from helexa.config.named_files import file_findings
 from helexa.config.neuron import NeuronConfig
 from helexa.config.positions import line_map, line_of
-from helexa.config.problems import InvalidConfigError, Problem, dotted, show
+from helexa.config.problems import InvalidConfigError, Problem, dotted, in_order, show
 from helexa.config.problems import Path as SettingPath
 from helexa.config.rules import EngineProblems, Finding, validate_cortex, validate_neuron
 from helexa.config.shared import SharedSettings
@@ -187,7 +187,7 @@ class _Reader:
         bare, problems, left_out = check(merged, model, [other])
         self._problems += problems
         if bare is None:
-            raise InvalidConfigError(_in_order(self._problems), self._subject)
+            raise InvalidConfigError(in_order(self._problems), self._subject)
         config = bare
         if spec is not None and spec.spec is not None and isinstance(bare, CortexConfig):
             config = cast("C", with_spec(bare, spec.spec))
@@ -200,23 +200,13 @@ class _Reader:
                 field = dotted(found.path)
                 self._problems.append(Problem(where, field, found.message, found.value))
         if self._problems:
-            raise InvalidConfigError(_in_order(self._problems), self._subject)
+            raise InvalidConfigError(in_order(self._problems), self._subject)
         return Loaded(config, merged, bare, spec.spec if spec is not None else None)
 
 
 def _concerns(finding: SettingPath, left_out: SettingPath) -> bool:
     """Tell whether a finding is only about a value that was wrong in itself."""
     return finding[: len(left_out)] == left_out or left_out[: len(finding)] == finding
-
-
-def _in_order(problems: Sequence[Problem]) -> list[Problem]:
-    """Sort by place, lines as numbers; keep one of those that say the same."""
-
-    def key(problem: Problem) -> tuple[str, int]:
-        name, _, line = problem.where.rpartition(":")
-        return (name, int(line)) if line.isdigit() else (problem.where, 0)
-
-    return sorted(dict.fromkeys(problems), key=key)
 
 
 def _named(variables: Mapping[tuple[str, ...], str], path: SettingPath) -> str | None:
@@ -360,4 +350,4 @@ def read_spec_file(file: Path) -> SpecRead:
     text = _read_text(file, problems)
     if text is None:
         raise InvalidConfigError(problems, str(file))
-    return read_spec(text, str(file))
+    return replace(read_spec(text, str(file)), text=text)

@@ -13,6 +13,7 @@ from typing import Final
 from helexa.util.errors import ConfigError
 
 VALUE_CHARS_MAX: Final = 80
+COMPARED_MAX: Final = 1000
 
 Path = tuple[str | int, ...]
 """Where a value stands in a tree of settings: ("models", 0, "id")."""
@@ -48,6 +49,16 @@ class InvalidConfigError(ConfigError):
         )
 
 
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Sort by place, lines as numbers; keep one of those that say the same."""
+
+    def key(problem: Problem) -> tuple[str, int]:
+        name, _, line = problem.where.rpartition(":")
+        return (name, int(line)) if line.isdecimal() else (problem.where, 0)
+
+    return sorted(dict.fromkeys(problems), key=key)
+
+
 def dotted(path: Path) -> str:
     """Return a path as people write it: `models[0].id`."""
     text = ""
@@ -66,8 +77,13 @@ def show(value: object) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return `; did you mean …?` when something known is close to `word`, else an empty text."""
+    """Return `; did you mean …?` when something known is close to `word`, else an empty text.
+
+    Among more than `COMPARED_MAX` names nothing is looked for: each costs ten microseconds.
+    """
     candidates = sorted(set(known))
+    if len(candidates) > COMPARED_MAX:
+        return ""
     lowered = {candidate.lower(): candidate for candidate in candidates}
     close = difflib.get_close_matches(word.lower(), list(lowered), n=1, cutoff=0.6)
     return f"; did you mean {lowered[close[0]]}?" if close else ""

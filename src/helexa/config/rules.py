@@ -4,6 +4,7 @@ Each finding is a path and a sentence. The place in a file is added by whoever k
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
 from helexa.config.cortex import CortexConfig, ModelEntry
@@ -15,6 +16,8 @@ from helexa.protocol.model import ModelConfig
 ENGINES: Final = ("llamacpp", "vllm", "openai", "echo")
 ATTACHING: Final = frozenset({"openai"})
 """Engines that use a running server instead of starting one."""
+FINDINGS_MAX: Final = 100
+"""Neighbours that are told to be wrong: each is compared with the names of all models."""
 
 EngineProblems = Callable[[ModelConfig], Sequence[str]]
 """Says what an engine finds wrong with a model's options; its description does that."""
@@ -44,7 +47,7 @@ def validate_cortex(config: CortexConfig, engine_problems: EngineProblems) -> li
         *_bodies(config),
         *_liveness(config),
         *model_findings(config.models, engine_problems),
-        *_neighbours(config.models),
+        *islice(_neighbours(config.models), FINDINGS_MAX),
         *_defaults(config),
     ]
 
@@ -158,16 +161,22 @@ def model_findings(
     models: Sequence[ModelEntry], engine_problems: EngineProblems
 ) -> Iterator[Finding]:
     """Yield every rule that models break, each by itself or by having a name of another."""
-    owners: dict[str, Path] = {}
+    yield from name_findings(models)
     for index, entry in enumerate(models):
         at: Path = ("models", index)
-        for name, path in _names(entry, at):
+        yield from _replicas(entry, at)
+        yield from _engine(entry, at, engine_problems)
+
+
+def name_findings(models: Sequence[ModelEntry]) -> Iterator[Finding]:
+    """Yield every name that is there twice."""
+    owners: dict[str, Path] = {}
+    for index, entry in enumerate(models):
+        for name, path in _names(entry, ("models", index)):
             if name in owners:
                 taken = dotted(owners[name])
                 yield Finding(path, f"the name is taken already, by {taken}", show(name))
             owners.setdefault(name, path)
-        yield from _replicas(entry, at)
-        yield from _engine(entry, at, engine_problems)
 
 
 def _replicas(entry: ModelEntry, at: Path) -> Iterator[Finding]:
@@ -179,17 +188,24 @@ def _replicas(entry: ModelEntry, at: Path) -> Iterator[Finding]:
 
 
 def _neighbours(models: Sequence[ModelEntry]) -> Iterator[Finding]:
-    """Models that others must be with, or apart from, must be models."""
-    known = {entry.id for entry in models}
+    """Models that others must be with, or apart from, must be models, and one of the two."""
+    known = {entry.id: entry.placement for entry in models}
     for index, entry in enumerate(models):
         placement = entry.placement
         for key, names in (("with", placement.beside), ("apart_from", placement.apart_from)):
             for number, name in enumerate(names):
-                if name in known and name != entry.id:
+                if name == entry.id:
+                    because = "is the model itself"
+                elif name not in known:
+                    because = "no model has this id" + did_you_mean(name, known.keys() - {entry.id})
+                elif key == "with" and (
+                    name in placement.apart_from or entry.id in known[name].apart_from
+                ):
+                    because = "must also be apart from it (apart_from); leave one of the two out"
+                else:
                     continue
                 path: Path = ("models", index, "placement", key, number)
-                because = "is the model itself" if name == entry.id else "no model has this id"
-                yield Finding(path, because + did_you_mean(name, known - {entry.id}), show(name))
+                yield Finding(path, because, show(name))
 
 
 def _names(entry: ModelEntry, at: Path) -> Iterator[tuple[str, Path]]:

@@ -5,18 +5,25 @@ with_spec(config, spec) ─► the config with the spec below it
 """
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Final
 
 from helexa.config.cortex import CortexConfig, CortexSpec, ModelEntry
-from helexa.config.json_positions import JsonLines
+from helexa.config.json_positions import DEPTH_MAX, JsonLines
 from helexa.config.layers import Layer, check, merge
 from helexa.config.positions import line_of
-from helexa.config.problems import Path, Problem, dotted, show
+from helexa.config.problems import Path, Problem, dotted, in_order, show
 from helexa.config.rules import EngineProblems, Finding, model_findings
 
 SCHEMA_KEY: Final = "$schema"
 """Editors look for the schema there; it is no setting."""
+_ESCAPED_BACKSLASH: Final = re.compile(r"\\\\")
+_HALF_CHARACTER: Final = re.compile(
+    r"\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F].."
+)
+"""One of the two escapes that JSON writes a character beyond the first 65,536 with, alone: Python
+reads it, and then no encoder takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +34,8 @@ class SpecRead:
     spec: CortexSpec | None
     problems: tuple[Problem, ...] = ()
     lines: dict[Path, int] = field(default_factory=dict)
+    text: str = ""
+    """The text itself, where it was read from a file: one that is a pipe is read only once."""
 
     def where(self, path: Path) -> str:
         """Return the place of a value: `spec.json:12`."""
@@ -52,12 +61,28 @@ def read_spec(text: str, name: str) -> SpecRead:
     tree.pop(SCHEMA_KEY, None)
     positions = JsonLines(text)
     read = SpecRead(name, None, lines=positions.lines)
+    unusable = _unusable(read, text, positions)
+    if unusable is not None:
+        return SpecRead(name, None, (unusable,), positions.lines)
     spec, problems, _ = check(merge([Layer("spec", tree, read.where)]), CortexSpec)
     for path in positions.repeated:
         first = show(path[-1])
         problems.append(Problem(read.where(path), dotted(path), f"{first} is there twice"))
-    ordered = tuple(sorted(problems, key=lambda p: int(p.where.rpartition(":")[2] or 0)))
-    return SpecRead(name, None if problems else spec, ordered, positions.lines)
+    return SpecRead(name, None if problems else spec, tuple(in_order(problems)), positions.lines)
+
+
+def _unusable(read: SpecRead, text: str, positions: JsonLines) -> Problem | None:
+    """Say what makes a JSON text none that any value is looked at in."""
+    deep = positions.too_deep
+    if deep is not None:
+        message = f"has values nested more than {DEPTH_MAX} levels deep"
+        return Problem(read.where(deep), dotted(deep[:1]), message)
+    half = _HALF_CHARACTER.search(_ESCAPED_BACKSLASH.sub("  ", text))
+    if half is None:
+        return None
+    line = text.count("\n", 0, half.start()) + 1
+    message = f"{half.group()} stands for no character by itself, only with its other half"
+    return Problem(f"{read.name}:{line}", "", message)
 
 
 def spec_problems(read: SpecRead, engine_problems: EngineProblems) -> list[Problem]:

@@ -254,9 +254,7 @@ def _admin(parts: _Parts) -> AsgiServer:
     gateway = parts.gateway
 
     def in_flight(replica: Replica) -> int:
-        if gateway is None:
-            return 0
-        return gateway.pipeline.inflight.on(replica)
+        return gateway.pipeline.inflight.on(replica) if gateway is not None else 0
 
     def requests() -> dict[str, int]:
         pipeline = gateway.pipeline if gateway is not None else None
@@ -273,6 +271,8 @@ def _admin(parts: _Parts) -> AsgiServer:
         snapshot=parts.loop.snapshot,
         desk=parts.desk,
         report=parts.loop.report,
+        keep_fleet=parts.memory.flush,
+        keep_demand=parts.demand.flush,
         logger=logging.get("admin"),
         monotonic=parts.clock.monotonic,
         in_flight=in_flight,

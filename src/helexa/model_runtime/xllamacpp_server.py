@@ -24,8 +24,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--host", choices=("127.0.0.1",), default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--parallel", type=int, default=4)
-    parser.add_argument("--kv-unified", action="store_true")
-    parser.add_argument("--kv-unified-per-slot", type=int, default=0)
+    parser.add_argument("--kv-unified", action=argparse.BooleanOptionalAction, default=False)
+    parser.add_argument("--ctx-size", type=int, default=0)
+    parser.add_argument("--slot-prompt-similarity", type=float, default=0.1)
     parser.add_argument("--batch-size", type=int, default=512)
     parser.add_argument("--ubatch-size", type=int, default=512)
     parser.add_argument("--threads", type=int, default=1)
@@ -54,8 +55,8 @@ def parameters(options: argparse.Namespace, xllamacpp: Any) -> Any:
     params.port = options.port
     params.n_parallel = options.parallel
     params.kv_unified = options.kv_unified
-    params.kv_unified_per_slot = options.kv_unified_per_slot
-    params.n_ctx = options.kv_unified_per_slot * options.parallel
+    params.n_ctx = options.ctx_size
+    params.slot_prompt_similarity = options.slot_prompt_similarity
     params.n_batch = options.batch_size
     params.n_ubatch = options.ubatch_size
     params.cpuparams.n_threads = options.threads

@@ -30,6 +30,7 @@ class ErrorCode(StrEnum):
     REQUEST_TIMEOUT = "request_timeout"
     PAYLOAD_TOO_LARGE = "payload_too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    MISDIRECTED_REQUEST = "misdirected_request"
     EXPECTATION_FAILED = "expectation_failed"
     RATE_LIMIT_EXCEEDED = "rate_limit_exceeded"
     HEADERS_TOO_LARGE = "headers_too_large"
@@ -83,6 +84,9 @@ CODES: Final[dict[ErrorCode, CodeRule]] = {
     ),
     ErrorCode.EXPECTATION_FAILED: CodeRule(
         417, _INVALID, None, "only 100-continue can be expected"
+    ),
+    ErrorCode.MISDIRECTED_REQUEST: CodeRule(
+        421, _INVALID, None, "the Host header names another server"
     ),
     ErrorCode.RATE_LIMIT_EXCEEDED: CodeRule(
         429, "requests", 2, "more requests than can be taken now"

@@ -28,11 +28,17 @@ def snapshot() -> FleetSnapshot:
 DESK = SpecDesk(CortexConfig(state_dir=Path("state")), lambda _: (), Path("state"), None)
 
 
+async def kept() -> str:
+    return ""
+
+
 def client(**changes: Any) -> TestClient:
     facts: dict[str, Any] = {
         "snapshot": snapshot,
         "desk": DESK,
         "report": lambda _event: None,
+        "keep_fleet": kept,
+        "keep_demand": kept,
         "logger": recording_logger([]),
         "monotonic": lambda: 100.0,
         "in_flight": lambda _replica: 2,
@@ -93,7 +99,7 @@ def test_a_neuron_is_marked_by_a_post_and_by_nothing_else() -> None:
     reported: list[Any] = []
     admin = client(report=reported.append)
     answer = admin.post("/api/v1/neurons/n1/drain", json={"cause": "disk change"})
-    assert answer.json() == {"id": "n1", "cordoned": True, "draining": True}
+    assert answer.json() == {"id": "n1", "cordoned": True, "draining": True, "kept": True}
     assert reported == [NeuronMarked(NeuronId("n1"), True, True, "disk change")]
     assert admin.get("/api/v1/neurons/n1/drain").status_code == 405
     assert admin.post("/api/v1/neurons/n2/cordon", json={}).status_code == 404
@@ -158,6 +164,7 @@ def test_what_is_read_cannot_be_written(method: str) -> None:
         answer = client().request(method, path)
         assert answer.status_code == 405
         assert "GET" in answer.headers["allow"]
+        assert "this route takes " in answer.json()["error"]["message"]
         assert answer.json()["error"]["code"] == "method_not_allowed"
 
 
@@ -165,6 +172,13 @@ def test_unknown_paths_are_json_404() -> None:
     answer = client().get("/api/v2/x")
     assert answer.status_code == 404
     assert json.loads(answer.text)["error"]["code"] == "route_not_found"
+    assert "the routes are /health, /api/v1/status, " in answer.json()["error"]["message"]
+
+
+def test_a_fault_of_ours_is_told_in_the_envelope_of_all_errors() -> None:
+    made = TestClient(client(snapshot=lambda: None).app, raise_server_exceptions=False)
+    answer = made.get("/health")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
 
 
 def test_answers_are_not_cached_and_not_sniffed() -> None:
@@ -181,6 +195,7 @@ def test_models_are_loaded_unloaded_and_pinned_by_post() -> None:
     for name in ("load", "unload", "pin", "unpin"):
         answer = made.post(f"/api/v1/models/{name}", json={"model": "mm"})
         assert (answer.status_code, answer.json()["id"]) == (200, "m")
+        assert answer.json()["kept"] is True
     assert [type(event).__name__ for event in reported] == [
         "ModelWanted", "ModelUnwanted", "ModelPinned", "ModelPinned",
     ]  # fmt: skip

@@ -37,7 +37,7 @@ async def test_addresses_localhost_and_the_configured_name_are_answered(host: by
 @pytest.mark.parametrize(
     "host",
     [b"evil.example", b"evil.example:8040", b"localhost.evil.example", b"x/?", b"", b"a@127.0.0.1",
-     b"127.0.0.1.evil.example", b"localhost:80:80"],
+     b"127.0.0.1.evil.example", b"localhost:80:80", b"[::1]evil.example"],
 )  # fmt: skip
 async def test_other_names_are_refused(host: bytes) -> None:
     """DNS rebinding: a page's own name that resolves to us is not ours."""

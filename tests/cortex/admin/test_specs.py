@@ -62,3 +62,12 @@ async def test_a_disk_that_refuses_costs_only_the_restart(tmp_path: Path) -> Non
     kept = await made.keep()
     assert kept["kept"] is False
     assert "cannot save" in kept["kept_because"]
+
+
+def test_a_name_that_is_there_twice_is_told_by_its_own_place(tmp_path: Path) -> None:
+    text = '{"models": [{"id": "a", "engine": "echo"},\n {"id": "a", "engine": "echo"}]}'
+    outcome = door(tmp_path).plan({}, SpecBody(text=text, name="s.json"))
+    assert isinstance(outcome, Refusal)
+    assert 's.json:2: models[1].id = "a": the name is taken already, by models[0].id' in (
+        outcome.because
+    )

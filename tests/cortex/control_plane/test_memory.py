@@ -11,14 +11,17 @@ from helexa.cortex.control_plane.memory import (
     MemoryKeeper,
     events_of,
     memory_of,
+    pause_s,
 )
 from helexa.cortex.orchestrator.events import NeuronMarked
 from helexa.cortex.orchestrator.provisioner import reconcile
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot
 from helexa.protocol.ids import NeuronId
 from helexa.protocol.lifecycle import ModelState
+from helexa.util.tasks import TaskScope
 from tests.fakes.control_plane import recording_logger
 from tests.fakes.fleet import fleet, joined, model, register, status
+from tests.fakes.waiting import until
 
 
 def snapshot_with(*models: Any) -> FleetSnapshot:
@@ -95,3 +98,24 @@ async def test_a_disk_that_refuses_costs_the_memory_and_nothing_else(tmp_path: P
     keeper.note(snapshot_with(status(model())))
     await keeper.flush()
     assert any(line["event"] == "fleet_memory_not_saved" for line in log)
+
+
+async def test_what_changes_is_written_soon_and_again_and_again(tmp_path: Path) -> None:
+    failures: list[object] = []
+    tasks = TaskScope(lambda _name, error: failures.append(error))
+    keeper = MemoryKeeper(tmp_path, recording_logger([]))
+    keeper.start(tasks)
+    for name in ("a", "b"):
+        keeper.note(snapshot_with(status(model(name))))
+        needle = f'"model_id":"{name}"'.encode()
+        path = tmp_path / FILE_NAME
+        await until(lambda: path.exists() and needle in path.read_bytes(), f"{name} is written")  # noqa: B023
+    await tasks.close()
+    assert failures == []
+
+
+def test_the_longer_a_write_takes_the_less_often_is_written() -> None:
+    """A model that was loaded just before a kill -9 stayed for ever: nobody knew whose it was."""
+    assert pause_s(0.001) == 0.25
+    assert pause_s(0.02) == 1.0
+    assert pause_s(3.0) == 5.0

@@ -1,5 +1,6 @@
 """The spec in force: given, kept, applied; and who wins."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from helexa.cortex.control_plane.spec_desk import FILE_NAME, SpecDesk
 from helexa.cortex.orchestrator.events import DesiredChanged
 from helexa.cortex.orchestrator.plan import Change
 from helexa.cortex.orchestrator.snapshot import EMPTY
+from helexa.util.errors import HelexaError
 from tests.fakes.control_plane import recording_logger
 
 CONFIG = CortexConfig(
@@ -114,3 +116,18 @@ def test_a_damaged_file_is_set_aside_and_said(tmp_path: Path) -> None:
     log: list[dict[str, Any]] = []
     assert models(desk(tmp_path, log).start(None)) == ["mine"]
     assert any(line["event"] == "applied_spec_not_used" for line in log)
+
+
+async def test_what_one_write_could_not_keep_the_next_one_does(tmp_path: Path) -> None:
+    """Of two that apply at once, one writes for both: the other must not say that it is kept."""
+    (tmp_path / "state").write_bytes(b"a file where a folder should be")
+    made = desk(tmp_path / "state")
+    made.start(None)
+    made.apply(SPEC, "prod.json")
+    told = await asyncio.gather(made.flush(), made.flush(), return_exceptions=True)
+    assert [type(each) for each in told] == [HelexaError, HelexaError]
+    (tmp_path / "state").unlink()
+    await made.flush()
+    again = desk(tmp_path / "state")
+    again.start(None)
+    assert again.name == "prod.json"

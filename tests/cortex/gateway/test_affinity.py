@@ -50,8 +50,8 @@ def test_what_stands_before_the_messages_does_not_matter() -> None:
 def test_another_conversation_shares_only_the_system_prompt() -> None:
     first = prefix_of(Operation.CHAT, "m", chat("a" * 2000))
     other = prefix_of(Operation.CHAT, "m", chat("z" * 2000))
-    assert first[:3] == other[:3]
-    assert not set(first[4:]) & set(other[4:])
+    assert first[:7] == other[:7]
+    assert not set(first[8:]) & set(other[8:])
 
 
 def test_another_model_shares_nothing() -> None:
@@ -61,7 +61,7 @@ def test_another_model_shares_nothing() -> None:
 
 def test_a_completions_prompt_counts_and_embeddings_do_not() -> None:
     body = json.dumps({"model": "m", "prompt": "a" * 4000, "input": "a"}).encode()
-    assert len(prefix_of(Operation.COMPLETION, "m", body)) == 7
+    assert len(prefix_of(Operation.COMPLETION, "m", body)) == 11
     assert prefix_of(Operation.EMBEDDINGS, "m", body) == ()
 
 

@@ -41,7 +41,7 @@ def only_a(asked: RoutingRequest, candidate: Replica) -> bool:
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    offered = {"first": First, "only_a": only_a}
+    offered = {"first": First, "only_a": only_a, "five": 5}
     real = plugins.load
 
     def load(group: str, name: str, built_in: object, setting: str) -> object:
@@ -85,3 +85,10 @@ def test_a_policy_of_tenants_is_a_plug_in_too() -> None:
     assert router.may_use is not None
     assert router.may_use(request(), replica("a"))
     assert not router.may_use(request(), replica("b"))
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_policy_of_tenants_that_is_no_function_stops_the_start() -> None:
+    """It was found by the first request, and by every other one."""
+    with pytest.raises(ConfigError, match="'five' is no function of a request and a replica"):
+        router_of(RoutingSettings(tenant_policy="five"))

@@ -4,13 +4,18 @@ import json
 from typing import Any
 
 import msgspec
+import pytest
 
 from helexa.cortex.gateway.metering import Outcome
 from helexa.cortex.orchestrator.filters import WAITING_PER_REPLICA_MAX
+from helexa.cortex.orchestrator.requests import RoutingRequest
+from helexa.cortex.orchestrator.router import Router
+from helexa.cortex.orchestrator.snapshot import Replica
 from helexa.protocol.errors import Refusal
+from helexa.protocol.ids import NeuronId
 from helexa.protocol.ports import ANONYMOUS, Principal
 from tests.fakes.fleet import CHAT
-from tests.fakes.gateway import CHUNK, DONE, Caller, Settings, World, snapshot_of
+from tests.fakes.gateway import CHUNK, DONE, Caller, FakeNeuron, Settings, World, snapshot_of
 
 ANSWER = b'{"choices":[{"message":{"content":"hi"}}]}'
 ROOM = CHAT.seats + WAITING_PER_REPLICA_MAX
@@ -23,11 +28,11 @@ class ByHeader:
         return Principal(key_id=credential.decode()) if credential else ANONYMOUS
 
 
-def crowded(*names: str, taken: int = ROOM, **settings: Any) -> World:
+def crowded(*names: str, taken: int = ROOM, router: Router | None = None, **settings: Any) -> World:
     """A world in which each replica has `taken` requests."""
     names = names or ("n1",)
     settings = {"requests_in_flight_max": 100, **settings}
-    world = World(*names, authenticator=ByHeader(), settings=Settings(**settings))
+    world = World(*names, authenticator=ByHeader(), settings=Settings(**settings), router=router)
     for _ in range(taken * len(names)):
         ask(world, "filler")
     return world
@@ -56,6 +61,48 @@ def test_a_request_waits_in_the_gateway_until_another_one_ends() -> None:
     assert (len(jobs(world)), world.pipeline.room.queued) == (ROOM + 1, 0)
     finish(world, ROOM)
     assert caller.body == ANSWER
+
+
+@pytest.mark.parametrize("by", ["snapshot", "sweep", "end"])
+def test_a_plug_in_that_fails_over_one_that_waits_keeps_nobody_else_waiting(by: str) -> None:
+    """It ended the gateway's sweep for good, and with it all keepalives and deadlines."""
+
+    def may_use(request: RoutingRequest, _replica: Replica) -> bool:
+        if request.principal == "bad" and world.now_s > 1000.0:
+            raise RuntimeError("no such tenant")
+        return True
+
+    world = crowded(router=Router(may_use=may_use))
+    bad = ask(world, "bad")
+    ask(world, "good")
+    assert world.pipeline.room.queued == 2
+    world.now_s += 1.0
+    if by == "end":
+        finish(world)
+        finish(world, 1)
+    else:
+        world.snapshot = snapshot_of("n1", "n2")
+        world.neurons[NeuronId("n2")] = FakeNeuron("n2")
+        world.pipeline.sweep() if by == "sweep" else world.pipeline.room.wake()
+        world.carry()
+    assert world.pipeline.room.queued == 0
+    assert (bad.status, bad.error["code"]) == (500, "internal_error")
+    assert "tenant" not in bad.error["message"], "details are for the log"
+    assert "good" in jobs(world)
+    assert "bad" not in jobs(world)
+
+
+def test_a_held_request_over_which_a_plug_in_fails_leaves_alone() -> None:
+    def may_use(_request: RoutingRequest, _replica: Replica) -> bool:
+        raise RuntimeError("no such tenant")
+
+    world = World("n1", router=Router(may_use=may_use))
+    world.snapshot = snapshot_of(loading=True)
+    callers = [world.ask()[1] for _ in range(2)]
+    assert world.pipeline.room.held == 2
+    world.publish(snapshot_of("n1"))
+    assert [caller.status for caller in callers] == [500, 500]
+    assert (world.pipeline.room.held, len(world.pipeline)) == (0, 0)
 
 
 def test_interactive_work_of_a_key_with_little_goes_first() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from helexa.cortex.orchestrator.pace import REPLICAS_MAX, UNKNOWN, WEIGHT, Pace, Paces
+from helexa.cortex.orchestrator.pace import ANSWERS_MIN, REPLICAS_MAX, UNKNOWN, WEIGHT, Pace, Paces
 from helexa.protocol.ids import ModelId, NeuronId
 
 N, M = NeuronId("n"), ModelId("m")
@@ -22,9 +22,27 @@ def test_a_few_tokens_say_nothing_about_speed() -> None:
     pace.prefilled(10, 0.5)
     pace.generated(100, 0.0)
     assert (pace.tokens_per_s, pace.prompt_tokens_per_s) == (0.0, 0.0)
-    pace.generated(100, 2.0)
     pace.prefilled(1000, 0.5)
-    assert (pace.tokens_per_s, pace.prompt_tokens_per_s) == (50.0, 2000.0)
+    assert pace.prompt_tokens_per_s == 2000.0
+
+
+def test_a_few_answers_say_nothing_about_speed_either() -> None:
+    pace = Pace()
+    for _ in range(ANSWERS_MIN):
+        assert pace.tokens_per_s == 0.0
+        pace.generated(100, 2.0)
+    assert (pace.tokens_per_s, pace.answer_tokens) == (50.0, 100.0)
+
+
+def test_the_speed_of_writing_is_what_a_replica_can_do_not_how_busy_it_just_was() -> None:
+    pace = Pace()
+    pace.generated(100, 20.0)
+    for seconds in (2.0, 20.0) * 20:
+        pace.generated(100, seconds)
+    assert pace.tokens_per_s > 0.9 * 50.0
+    for _ in range(200):
+        pace.generated(100, 20.0)
+    assert pace.tokens_per_s < 1.2 * 5.0
 
 
 def test_what_was_not_learned_is_unknown_and_looking_learns_nothing() -> None:

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helexa.cortex.orchestrator.prefix import (
+    CONVERSATIONS_PER_READING,
     CUTS,
     HOLDERS_MAX,
     Holder,
@@ -25,26 +26,26 @@ def blocks(size_bytes: int, seed: bytes = b"m") -> tuple[int, ...]:
 
 
 def test_cuts_are_fine_at_the_beginning_and_few_in_all() -> None:
-    assert CUTS[:2] == (512, 1024)
+    assert CUTS[:2] == (256, 512)
     assert CUTS[-1] == 512 * 1024
-    assert len(CUTS) == 100
+    assert len(CUTS) == 104
 
 
 def test_only_whole_blocks_are_hashed() -> None:
-    assert blocks(511) == ()
-    assert len(blocks(1535)) == 2
+    assert blocks(255) == ()
+    assert len(blocks(767)) == 2
 
 
 def test_a_longer_prompt_begins_with_the_hashes_of_a_shorter_one() -> None:
-    assert blocks(5000)[:4] == blocks(2048)
+    assert blocks(5000)[:8] == blocks(2048)
 
 
 def test_a_difference_changes_all_hashes_behind_it() -> None:
     other = bytearray(TEXT)
     other[600] ^= 1
     changed = blocks_of(memoryview(other)[:4096], b"m")
-    assert changed[0] == blocks(4096)[0]
-    assert not set(changed[1:]) & set(blocks(4096)[1:])
+    assert changed[:2] == blocks(4096)[:2]
+    assert not set(changed[2:]) & set(blocks(4096)[2:])
 
 
 def test_another_model_is_another_prompt() -> None:
@@ -68,6 +69,37 @@ def test_a_process_that_came_back_is_another_one() -> None:
     assert index.holders(blocks(1024)) == {A: 1024, again: 512}
 
 
+def way(number: int, size_bytes: int = 2048) -> tuple[int, ...]:
+    """Return the blocks of a prompt whose first 1024 bytes are common to all of them."""
+    text = bytearray(TEXT[:size_bytes])
+    text[1024] = number
+    return blocks_of(text_of(text), b"m")
+
+
+def text_of(text: bytearray) -> memoryview:
+    return memoryview(bytes(text))
+
+
+def test_what_many_conversations_begin_with_tells_of_nobody_until_one_more_has_read_it() -> None:
+    index = PrefixIndex()
+    for number in range(CONVERSATIONS_PER_READING):
+        assert index.holders(way(number)) == ({A: 1024} if number else {})
+        index.note(way(number), A)
+    assert index.holders(way(100)) == {}
+    assert index.holders(way(0, 3072)) == {A: 2048}, "a conversation is known all the same"
+    index.note(way(100), B)
+    assert index.holders(way(101)) == {A: 1024, B: 1024}
+    assert index.holders(way(100, 3072)) == {B: 2048, A: 1024}
+
+
+def test_a_conversation_that_goes_on_is_one_way_however_often_it_is_asked_again() -> None:
+    index = PrefixIndex()
+    for size in range(256, 8192, 256):
+        for _ in range(CONVERSATIONS_PER_READING + 1):
+            index.note(blocks(size), A)
+        assert index.holders(blocks(size + 512)) == {A: CUTS[len(blocks(size)) - 1]}
+
+
 def test_only_the_last_replicas_of_a_block_are_kept() -> None:
     index = PrefixIndex()
     for number in range(HOLDERS_MAX + 3):
@@ -77,7 +109,7 @@ def test_only_the_last_replicas_of_a_block_are_kept() -> None:
 
 
 def test_the_depth_of_what_was_sent_longest_ago_is_forgotten_first() -> None:
-    index = PrefixIndex(blocks_max=6)
+    index = PrefixIndex(blocks_max=12)
     index.note(blocks(2048), A)
     index.note(blocks(2048, b"other"), B)
     assert index.holders(blocks(2048)) == {A: 1024}
@@ -87,8 +119,8 @@ def test_the_depth_of_what_was_sent_longest_ago_is_forgotten_first() -> None:
 def test_who_knows_less_is_found_at_half_the_depth_or_a_quarter() -> None:
     index = PrefixIndex()
     index.note(blocks(8192), A)
-    index.note(blocks(3 * 1024), B)
-    assert index.holders(blocks(8192)) == {A: 8192, B: 2048}
+    index.note(blocks(2560), B)
+    assert index.holders(blocks(8192)) == {A: 8192, B: CUTS[4]}
 
 
 @given(

@@ -139,6 +139,29 @@ def test_only_what_this_cortex_put_there_is_taken_away() -> None:
     assert reconcile(state.snapshot(14.0), 14.0) == []
 
 
+def test_an_unload_that_was_refused_waits_before_it_is_asked_for_again() -> None:
+    """A neuron that shuts down refuses everything; it was asked again with each of its answers."""
+    state = fleet(model())
+    state.apply([joined(1, register("n1"))], 0.0)
+    (upsert,) = state.issue(reconcile(state.snapshot(0.0), 0.0), 0.0)
+    said = ProvisioningResponse(command_id=upsert.command_id, model_id=M, accepted=True)
+    state.apply([CommandAnswered(N1, 1, said), ModelReported(N1, 1, status(model()))], 0.0)
+    state.apply([DesiredChanged(models=())], 1.0)
+    for now, refusals in ((1.0, 1), (3.5, 2)):
+        (unload,) = state.issue(reconcile(state.snapshot(now), now), now)
+        assert isinstance(unload.command, UnloadModel)
+        no = ProvisioningResponse(
+            command_id=unload.command_id, model_id=M, accepted=False, because="is shutting down"
+        )
+        beat = NeuronBeat(N1, 1, NeuronHealth(), NeuronLoad(), (status(model()),))
+        state.apply([CommandAnswered(N1, 1, no), beat, Tick()], now)
+        assert state.snapshot(now).neurons[N1].instances[M].refusals == refusals
+        assert asked(state, now + 0.1) == []
+    state.apply([Tick()], 8.0)
+    assert state.plan_is_due(8.0)
+    assert asked(state, 8.0) == [("n1", "UnloadModel")]
+
+
 def test_a_model_that_its_neuron_was_made_to_forget_is_given_its_config_again() -> None:
     """Found by the simulated world: what was unwanted for a moment was asked to load for ever."""
     state = fleet(model())

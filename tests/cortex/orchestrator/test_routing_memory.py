@@ -27,10 +27,28 @@ def decision(reason: str = "prefix", model_id: str = "m") -> RoutingDecision:
     return RoutingDecision(view, (there,), (neuron,), reason=reason)
 
 
-def test_what_was_sent_is_known_and_open_until_it_ends() -> None:
+def test_a_prompt_is_known_where_it_was_answered_not_where_it_is_under_way() -> None:
     memory = RoutingMemory()
     memory.sent(REQUEST, REPLICA)
+    memory.ended(REQUEST, decision(), None)
+    assert memory.prefixes.holders(PROMPT) == {}
+    memory.sent(REQUEST, REPLICA)
+    memory.ended(REQUEST, decision(), Trailer(duration_ms=1.0))
     assert memory.prefixes.holders(PROMPT) == {holder_of(NeuronId("n"), 3): 3584}
+
+
+def test_prompts_that_were_sent_are_counted_through() -> None:
+    memory = RoutingMemory()
+    other = Replica(ModelId("m"), NeuronId("other"), 1, CHAT)
+    for replica in (REPLICA, other, REPLICA):
+        memory.sent(REQUEST, replica)
+    turns = [memory.paces.of(each.neuron_id, each.model_id).turn for each in (REPLICA, other)]
+    assert turns == [3, 2]
+
+
+def test_what_was_sent_is_open_until_it_ends() -> None:
+    memory = RoutingMemory()
+    memory.sent(REQUEST, REPLICA)
     pace = memory.paces.of(REPLICA.neuron_id, REPLICA.model_id)
     assert pace.tokens_open == 1000
     memory.ended(REQUEST, decision(), None)
@@ -48,7 +66,7 @@ def test_an_answer_teaches_speeds_without_the_time_in_the_queue() -> None:
     pace = memory.paces.of(REPLICA.neuron_id, REPLICA.model_id)
     assert pace.service_s == 6.0
     assert pace.prompt_tokens_per_s == pytest.approx(500.0)
-    assert pace.tokens_per_s == pytest.approx(25.0)
+    assert pace.seen_tokens_per_s == pytest.approx(25.0)
 
 
 def test_decisions_are_counted_until_they_are_taken() -> None:
@@ -64,12 +82,15 @@ def test_decisions_are_counted_until_they_are_taken() -> None:
     assert (len(counts), counts[ModelId("m0"), "prefix"]) == (DECISIONS_MAX, 2)
 
 
-def test_what_ended_is_learned_from_without_being_asked_to() -> None:
+def test_what_ended_is_learned_from_the_first_at_once_and_later_ones_together() -> None:
     memory = RoutingMemory()
-    for _ in range(UNLEARNED_MAX):
-        assert memory.paces.of(REPLICA.neuron_id, REPLICA.model_id).service_s == 0.0
-        memory.ended(SMALL, decision(), Trailer(duration_ms=1000.0))
-    assert memory.paces.of(REPLICA.neuron_id, REPLICA.model_id).service_s == 1.0
+    learned = []
+    for number in range(1, 3 * UNLEARNED_MAX):
+        before = memory.paces.of(REPLICA.neuron_id, REPLICA.model_id).service_s
+        memory.ended(SMALL, decision(), Trailer(duration_ms=1000.0 * number))
+        if memory.paces.of(REPLICA.neuron_id, REPLICA.model_id).service_s != before:
+            learned.append(number)
+    assert learned == [1, 3, 7, 15, 31, 63, 95]
 
 
 def test_small_prompts_leave_nothing_behind() -> None:
@@ -83,4 +104,4 @@ def test_an_answer_without_usage_teaches_its_time_alone() -> None:
     memory.ended(REQUEST, decision(), Trailer(duration_ms=1000.0))
     memory.learn()
     pace = memory.paces.of(REPLICA.neuron_id, REPLICA.model_id)
-    assert (pace.service_s, pace.tokens_per_s) == (1.0, 0.0)
+    assert (pace.service_s, pace.seen_tokens_per_s) == (1.0, 0.0)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helexa.cortex.orchestrator.filters import COUNTS_PER_REPLICA_MAX, WAITING_PER_REPLICA_MAX
-from helexa.cortex.orchestrator.prefix import blocks_of
+from helexa.cortex.orchestrator.prefix import blocks_of, holder_of
 from helexa.cortex.orchestrator.requests import RoutingDecision
 from helexa.cortex.orchestrator.router import Router
 from helexa.cortex.orchestrator.scheduler import explain, route
@@ -334,7 +334,7 @@ def test_among_very_many_replicas_who_knows_the_prompt_is_found() -> None:
     router = Router()
     places = [chosen(route(request(request_id=f"r{i}"), fleet, idle, router)) for i in range(50)]
     assert len(set(places)) > 20
-    router.memory.sent(request(prefix=PROMPT), replica("n77"))
+    router.memory.prefixes.note(PROMPT, holder_of(NeuronId("n77"), 1))
     for number in range(20):
         asked = request(request_id=f"r{number}", prefix=PROMPT)
         outcome = route(asked, fleet, idle, router)

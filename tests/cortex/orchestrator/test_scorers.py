@@ -7,7 +7,6 @@ from helexa.cortex.orchestrator.pace import BYTES_PER_TOKEN, PROMPT_TOKENS_PER_S
 from helexa.cortex.orchestrator.prefix import PrefixIndex, blocks_of, holder_of
 from helexa.cortex.orchestrator.requests import Candidate, RoutingRequest, candidate_of
 from helexa.cortex.orchestrator.scorers import (
-    ANSWER_TOKENS,
     CACHE_FULL_S,
     Field,
     cache,
@@ -45,8 +44,8 @@ def test_load_is_in_flight_and_a_part_of_what_others_sent_by_seats() -> None:
     assert view.load_max == pytest.approx(1.5 * 2.5 / 3)
 
 
-def test_nobody_is_too_busy_while_half_of_its_seats_are_free() -> None:
-    assert field(candidate("a"), candidate("b")).load_max == 0.5
+def test_nobody_is_too_busy_while_it_has_a_seat_for_each_request() -> None:
+    assert field(candidate("a"), candidate("b")).load_max == 1.0
 
 
 def test_waiting_is_load_times_what_a_request_takes_there() -> None:
@@ -59,8 +58,8 @@ def test_waiting_is_load_times_what_a_request_takes_there() -> None:
 
 def test_what_must_be_read_again_is_told_in_seconds() -> None:
     index = PrefixIndex()
-    index.note(PROMPT[:4], holder_of(NeuronId("a"), 1))
-    index.note(PROMPT[:2], holder_of(NeuronId("b"), 1))
+    index.note(PROMPT[:8], holder_of(NeuronId("a"), 1))
+    index.note(PROMPT[:4], holder_of(NeuronId("b"), 1))
     quick = candidate("c")
     quick.pace.prefilled(2000, 1000 / PROMPT_TOKENS_PER_S)
     rows = [candidate("a"), candidate("b"), quick]
@@ -81,7 +80,7 @@ def test_a_new_process_remembers_nothing() -> None:
 def test_who_knows_the_prompt_and_is_too_busy_gets_no_credit() -> None:
     index = PrefixIndex()
     index.note(PROMPT, holder_of(NeuronId("a"), 1))
-    view = field(candidate("a", 3), candidate("b"), prefixes=index, prefix=PROMPT)
+    view = field(candidate("a", 7), candidate("b"), prefixes=index, prefix=PROMPT)
     assert prefix(view) is None
     assert view.spilled
 
@@ -92,7 +91,7 @@ def test_a_session_has_one_home_among_those_not_too_busy() -> None:
     assert shares is not None
     assert sorted(shares) == [0.0] + [1.0] * 7
     home = shares.index(0.0)
-    rows[home] = msgspec.structs.replace(rows[home], in_flight=4)
+    rows[home] = msgspec.structs.replace(rows[home], in_flight=5)
     view = field(*rows, session="s")
     moved = session(view)
     assert moved is not None
@@ -135,11 +134,11 @@ def test_a_cache_that_is_nearly_full_costs() -> None:
 
 def test_a_slower_replica_costs_what_an_answer_takes_longer() -> None:
     rows = [
-        candidate("a", tokens_per_s=100.0),
-        candidate("b", tokens_per_s=90.0),
+        candidate("a", tokens_per_s=100.0, answer_tokens=300.0),
+        candidate("b", tokens_per_s=70.0, answer_tokens=10.0),
         candidate("c", tokens_per_s=20.0),
         candidate("d"),
     ]
-    assert speed(field(*rows)) == [0.0, 0.0, ANSWER_TOKENS / 20 - ANSWER_TOKENS / 100, 0.0]
+    assert speed(field(*rows)) == [0.0, 0.0, 300 / 20 - 300 / 100, 0.0]
     assert speed(field(*rows[:2])) is None
     assert speed(field(rows[3])) is None

@@ -10,19 +10,19 @@ def settings(weights=WEIGHTS, **options):
     return Settings(config(options=options), weights)
 
 
-def argv(*, packaged=True, weights=WEIGHTS, options=None, **changes):
+def argv(*, weights=WEIGHTS, options=None, **changes):
     model = config(options=options or {})
     given = launch(model, weights=weights, **changes)
-    return arguments(given, Settings(model, weights), packaged=packaged)
+    return arguments(given, Settings(model, weights))
 
 
 def test_golden_arguments_of_the_packaged_server():
     assert " ".join(argv()) == (
         "--model /models/smol.gguf --alias smol --host 127.0.0.1 --port 18000 --parallel 4 "
-        "--kv-unified --kv-unified-per-slot 4096 --batch-size 512 --ubatch-size 512 --threads 2 "
-        "--threads-http 12 --cache-ram 256 --cache-type-k f16 --cache-type-v f16 "
-        "--flash-attn auto --gpu-layers 0 --metrics --no-webui --offline --jinja "
-        "--api-key-file /run/key"
+        "--no-kv-unified --ctx-size 16384 --slot-prompt-similarity 0.8 --batch-size 512 "
+        "--ubatch-size 512 --threads 2 --threads-http 12 --cache-ram 256 "
+        "--cache-type-k f16 --cache-type-v f16 --flash-attn auto --gpu-layers 0 --metrics "
+        "--no-webui --offline --jinja --api-key-file /run/key"
     )
 
 
@@ -32,18 +32,20 @@ def test_golden_arguments_of_a_llama_server_on_a_gpu():
         "cache_type_k": "q8_0", "cache_type_v": "q8_0", "flash_attention": "on",
         "embeddings": True, "chat_template": "llama3", "cache_ram_mib": 0, "seed": 7,
     }  # fmt: skip
-    assert " ".join(argv(packaged=False, options=options, gpu=True, api_key="")) == (
+    assert " ".join(argv(options=options, gpu=True, api_key="")) == (
         "--model /models/smol.gguf --alias smol --host 127.0.0.1 --port 18000 --parallel 2 "
-        "--no-kv-unified --ctx-size 4096 --batch-size 256 --ubatch-size 128 --threads 6 "
-        "--threads-http 8 --cache-ram 0 --cache-type-k q8_0 --cache-type-v q8_0 --flash-attn on "
-        "--gpu-layers 999 --metrics --no-webui --offline --no-jinja --embeddings --pooling mean "
+        "--no-kv-unified --ctx-size 4096 --slot-prompt-similarity 0.8 --batch-size 256 "
+        "--ubatch-size 128 --threads 6 --threads-http 8 --cache-ram 0 "
+        "--cache-type-k q8_0 --cache-type-v q8_0 --flash-attn on --gpu-layers 999 --metrics "
+        "--no-webui --offline --no-jinja --embeddings --pooling mean "
         "--chat-template llama3 --seed 7"
     )
 
 
 def test_golden_arguments_of_an_embedding_model():
     line = " ".join(argv(weights=EMBEDDER))
-    assert "--kv-unified-per-slot 512 --batch-size 512 --ubatch-size 512" in line
+    assert "--ctx-size 2048" in line
+    assert "--batch-size 512 --ubatch-size 512" in line
     assert line.endswith("--jinja --embeddings --api-key-file /run/key")
     assert "--pooling" not in line
 

@@ -66,6 +66,20 @@ async def test_without_a_token_no_proof_is_sent():
 # ── coming back ───────────────────────────────────────────────────────────────────────────────
 
 
+async def test_a_cortex_that_dies_within_the_handshake_was_not_reached():
+    """kill -9 after it has taken the connection and before it answers: an assertion failed."""
+
+    async def dying(_reader, writer):
+        writer.close()
+
+    server = await asyncio.start_server(dying, "127.0.0.1", 0)
+    endpoint = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, neuron_of(endpoint) as neuron:
+        await until(lambda: neuron.client.state.attempts > 2, "more than one try")
+        assert neuron.client.state.last_end == End.UNREACHABLE
+        assert "closed the connection within the handshake" in neuron.client.state.last_reason
+
+
 async def test_a_lost_connection_is_dialled_again_every_time():
     """F1: not only the first connection is dialled; R1.18."""
     async with CortexServer() as cortex, neuron_of(cortex.endpoint):

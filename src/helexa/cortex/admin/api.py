@@ -23,7 +23,7 @@ GET /api/v1/join                  how another machine joins
 GET /metrics                      Prometheus text
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,7 +38,7 @@ from helexa.cortex.admin.marks import cordoned, drained, marking, uncordoned, un
 from helexa.cortex.admin.requests import request_json
 from helexa.cortex.admin.specs import SpecBody, SpecDoor
 from helexa.cortex.admin.wanting import WANTINGS, ModelBody, unknown_model, wanting
-from helexa.cortex.admin.writes import WriteBody, Writes, answer_json, answer_refusal
+from helexa.cortex.admin.writes import WriteBody, Writes, answer_json, answer_refusal, keeping
 from helexa.cortex.control_plane.spec_desk import SpecDesk
 from helexa.cortex.gateway.decisions import FAILED_S, RECENT_MAX, Decided
 from helexa.cortex.mesh import MeshView
@@ -90,6 +90,10 @@ class AdminFacts:
     desk: SpecDesk
     report: Callable[[Event], None]
     """Takes what a write asks for to the control loop."""
+    keep_fleet: Callable[[], Awaitable[str]]
+    """Writes the marks on neurons; returns why it could not, if so."""
+    keep_demand: Callable[[], Awaitable[str]]
+    """The same for what operators want of models."""
     logger: Any
     monotonic: Callable[[], float]
     in_flight: Callable[[Replica], int]
@@ -124,7 +128,9 @@ def admin_app(facts: AdminFacts) -> Starlette:
         *(
             Route(
                 f"/api/v1/models/{name}",
-                writes.endpoint(ModelBody, wanting(facts.snapshot, want)),
+                writes.endpoint(
+                    ModelBody, wanting(facts.snapshot, want), keeping(facts.keep_demand)
+                ),
                 methods=["POST"],
             )
             for name, want in WANTINGS.items()
@@ -135,7 +141,9 @@ def admin_app(facts: AdminFacts) -> Starlette:
         *(
             Route(
                 f"/api/v1/neurons/{{id}}/{name}",
-                writes.endpoint(WriteBody, marking(facts.snapshot, marks_of)),
+                writes.endpoint(
+                    WriteBody, marking(facts.snapshot, marks_of), keeping(facts.keep_fleet)
+                ),
                 methods=["POST"],
             )
             for name, marks_of in marks.items()
@@ -151,7 +159,9 @@ def admin_app(facts: AdminFacts) -> Starlette:
         Route("/api/v1/join", api.join),
         Route("/metrics", api.metrics),
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _refused})
+    return Starlette(
+        routes=routes, exception_handlers={HTTPException: _refused, Exception: _failed}
+    )
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -159,10 +169,21 @@ async def _refused(request: Request, error: Exception) -> Response:
     code = {404: ErrorCode.ROUTE_NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}.get(
         error.status_code, ErrorCode.BAD_REQUEST
     )
-    answer = answer_refusal(Refusal(code, f"{request.method} {request.url.path[:200]}"))
+    asked = f"{request.method} {request.url.path[:200]}"
+    allowed = (error.headers or {}).get("Allow")
+    known = ", ".join(dict.fromkeys(getattr(route, "path", "") for route in request.app.routes))
+    because = f"this route takes {allowed}" if allowed else f"the routes are {known}"
+    because = f"there is no {asked}; {because}"
+    answer = answer_refusal(Refusal(code, because))
     for name, value in (error.headers or {}).items():
         answer.headers[name] = value
     return answer
+
+
+async def _failed(_request: Request, _error: Exception) -> Response:
+    """Say that it is our fault; the server logs it."""
+    because = "a fault of helexa; the cortex's log has it"
+    return answer_refusal(Refusal(ErrorCode.INTERNAL_ERROR, because))
 
 
 class _Api:

@@ -6,14 +6,26 @@ answer (DNS rebinding). Such a request names the page's host; ours name an addre
 
 import ipaddress
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, Final
+
+from helexa.protocol.errors import CODES, ErrorCode, Refusal, envelope
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_BODY = b'{"error":{"message":"this API answers to its address or localhost, not to other names"}}'
+_BODY: Final = envelope(
+    Refusal(
+        ErrorCode.MISDIRECTED_REQUEST,
+        "this API answers to its address or localhost, not to other names",
+    )
+)
+_HEADERS: Final = [
+    (b"content-type", b"application/json"),
+    (b"content-length", str(len(_BODY)).encode()),
+    (b"connection", b"close"),
+]
 
 
 class HostGuard:
@@ -27,8 +39,8 @@ class HostGuard:
         """Pass a request on, or refuse it."""
         hosts = [value for name, value in scope.get("headers", ()) if name == b"host"]
         if scope["type"] == "http" and not (len(hosts) == 1 and self._is_ours(hosts[0])):
-            headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-            await send({"type": "http.response.start", "status": 421, "headers": headers})
+            status = CODES[ErrorCode.MISDIRECTED_REQUEST].status
+            await send({"type": "http.response.start", "status": status, "headers": _HEADERS})
             await send({"type": "http.response.body", "body": _BODY})
             return
         await self._app(scope, receive, send)
@@ -48,5 +60,6 @@ def host_of(header: str) -> str:
     """Return the host of a Host header in lower case, without its port or brackets."""
     text = header.strip().lower()
     if text.startswith("["):
-        return text[1:].partition("]")[0]
+        inside, _, port = text[1:].partition("]")
+        return inside if not port or port.startswith(":") else text
     return text.rsplit(":", 1)[0] if text.count(":") == 1 else text

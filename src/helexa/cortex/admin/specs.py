@@ -1,7 +1,7 @@
 """The spec by the admin API: what is in force, what another would change, and how it is applied."""
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import ClassVar, Final
 
 from helexa.config.problems import Problem
 from helexa.cortex.admin.writes import Json, WriteBody
@@ -22,6 +22,7 @@ class SpecBody(WriteBody, frozen=True, kw_only=True):
     text: str
     name: str = "spec"
     """What the file is called, for messages and the log."""
+    lines: ClassVar[tuple[str, ...]] = ("cause", "name")
 
 
 class SpecDoor:

@@ -8,7 +8,7 @@ Every write that is carried out is one line in the log, with its cause.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -19,7 +19,7 @@ from helexa.protocol.errors import CODES, ErrorCode, Refusal, envelope
 
 BODY_BYTES_MAX: Final = 1024 * 1024
 BODY_S: Final = 10.0
-CAUSE_CHARS_MAX: Final = 200
+LINE_CHARS_MAX: Final = 200
 DEFAULT_CAUSE: Final = "admin API"
 _HEADERS: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
@@ -30,6 +30,8 @@ class WriteBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """What every write may say: why, for the log and for whoever asks later."""
 
     cause: str = DEFAULT_CAUSE
+    lines: ClassVar[tuple[str, ...]] = ("cause",)
+    """The fields that are shown and logged, and so must each be one short line."""
 
 
 B = TypeVar("B", bound=WriteBody)
@@ -38,6 +40,24 @@ B = TypeVar("B", bound=WriteBody)
 Change = Callable[[Mapping[str, str], B], tuple[Json, list[Event]] | Refusal]
 """Judges one write, from the path's parameters and the body: the answer, and the events that are
 reported then. A refusal changes nothing."""
+
+
+Keep = Callable[[], Awaitable[Json]]
+"""Writes to the disk what was changed; returns what is told of that."""
+
+
+def keeping(flush: Callable[[], Awaitable[str]]) -> Keep:
+    """Return what tells whether a change outlives a crash of this cortex, which may come at once.
+
+    `flush` writes what the control loop holds, and returns why it could not, if so.
+    """
+
+    async def keep() -> Json:
+        await asyncio.sleep(0)  # the control loop applies what was reported within this turn
+        because = await flush()
+        return {"kept": False, "kept_because": because} if because else {"kept": True}
+
+    return keep
 
 
 def answer_json(value: object, status: int = 200) -> Response:
@@ -66,7 +86,7 @@ class Writes:
         self,
         body_type: type[B],
         change: Change[B],
-        keep: Callable[[], Awaitable[Json]] | None = None,
+        keep: Keep | None = None,
     ) -> Callable[[Request], Awaitable[Response]]:
         """Return the endpoint of one POST route, whose body is a `body_type`.
 
@@ -126,9 +146,11 @@ async def _read(request: Request, body_type: type[B]) -> B | Refusal:
                 if len(data) > BODY_BYTES_MAX:
                     because = f"the body has more than {BODY_BYTES_MAX} bytes"
                     return Refusal(ErrorCode.PAYLOAD_TOO_LARGE, because)
-    except (TimeoutError, ClientDisconnect):
+    except TimeoutError:
         because = f"the body did not arrive within {BODY_S:g} s"
         return Refusal(ErrorCode.REQUEST_TIMEOUT, because)
+    except ClientDisconnect:
+        return Refusal(ErrorCode.REQUEST_TIMEOUT, "the caller left before its body had arrived")
     return _decoded(bytes(data), body_type)
 
 
@@ -138,12 +160,14 @@ def _decoded(data: bytes, body_type: type[B]) -> B | Refusal:
         body = msgspec.json.decode(data or b"{}", type=body_type)
     except msgspec.ValidationError as error:
         return Refusal(ErrorCode.INVALID_REQUEST_BODY, f"{error}; the fields are: {allowed}")
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return Refusal(ErrorCode.MALFORMED_JSON, f"the body is not JSON: {error}")
-    if len(body.cause) > CAUSE_CHARS_MAX or not body.cause.isprintable():
-        return Refusal(
-            ErrorCode.INVALID_REQUEST_BODY,
-            f"cause is one line of at most {CAUSE_CHARS_MAX} printable characters",
-            param="cause",
-        )
+    for name in body.lines:
+        line = getattr(body, name)
+        if len(line) > LINE_CHARS_MAX or not line.isprintable():
+            return Refusal(
+                ErrorCode.INVALID_REQUEST_BODY,
+                f"{name} is one line of at most {LINE_CHARS_MAX} printable characters",
+                param=name,
+            )
     return body

@@ -35,6 +35,7 @@ class DemandKeeper:
         self._learned = learned
         self._wall = wall
         self._logger = logger
+        self._saving = asyncio.Lock()
         self._saved: DemandMemory | None = None
 
     def load(self) -> DemandRestored:
@@ -51,16 +52,23 @@ class DemandKeeper:
         """Begin to write in the background."""
         tasks.start(self._keep(), "demand memory")
 
-    async def flush(self) -> None:
-        """Write now, if anything was asked or learned; a full disk costs no more than the file."""
-        memory = self._learned(self._wall())
-        if self._saved is not None and not _is_due(memory, self._saved):
-            return
-        try:
-            await asyncio.to_thread(self._store.save, memory)
-            self._saved = memory
-        except HelexaError as error:
-            self._logger.warning("demand_memory_not_saved", because=str(error))
+    async def flush(self) -> str:
+        """Write now, if anything was asked or learned; return why not, if so.
+
+        A full disk costs no more than the file. One write at a time, so that none is overtaken by
+        an older one.
+        """
+        async with self._saving:
+            memory = self._learned(self._wall())
+            if self._saved is not None and not _is_due(memory, self._saved):
+                return ""
+            try:
+                await asyncio.to_thread(self._store.save, memory)
+                self._saved = memory
+            except HelexaError as error:
+                self._logger.warning("demand_memory_not_saved", because=str(error))
+                return str(error)
+        return ""
 
     async def _keep(self) -> None:
         while True:

@@ -23,6 +23,9 @@ from helexa.util.tasks import TaskScope
 
 FILE_NAME: Final = "fleet.json"
 SAVE_INTERVAL_S: Final = 5.0
+SAVE_INTERVAL_S_MIN: Final = 0.25
+WORK_SHARE: Final = 0.02
+"""Of the time, so much at most goes into writing: a large fleet is written less often."""
 _UP: Final = frozenset({ModelState.LOADED, ModelState.LOADING})
 
 
@@ -81,12 +84,18 @@ def _remembered(view: NeuronView) -> RememberedNeuron:
 
 
 class MemoryKeeper:
-    """Writes the fleet's memory when it has changed, at most once in `SAVE_INTERVAL_S`."""
+    """Writes the fleet's memory soon after it has changed.
+
+    What is not written yet when cortex is killed is lost, and a model that it had just loaded is
+    then nobody's to take away.
+    """
 
     def __init__(self, state_dir: Path, logger: Any) -> None:
         self._store = JsonStore(state_dir / FILE_NAME, FleetMemory)
         self._logger = logger
+        self._saving = asyncio.Lock()
         self._due: FleetSnapshot | None = None
+        self._noted = asyncio.Event()
         self._saved: FleetMemory | None = None
 
     def load(self) -> list[NeuronRestored]:
@@ -100,25 +109,43 @@ class MemoryKeeper:
     def note(self, snapshot: FleetSnapshot) -> None:
         """Take a new snapshot; it is written later, if it differs in what is kept."""
         self._due = snapshot
+        self._noted.set()
 
     def start(self, tasks: TaskScope) -> None:
         """Begin to write in the background."""
         tasks.start(self._keep(), "fleet memory")
 
-    async def flush(self) -> None:
-        """Write what is due now; a full disk costs the memory, not the fleet."""
-        if self._due is None:
-            return
-        due, self._due = memory_of(self._due), None
-        if due == self._saved:
-            return
-        try:
-            await asyncio.to_thread(self._store.save, due)
-            self._saved = due
-        except HelexaError as error:
-            self._logger.warning("fleet_memory_not_saved", because=str(error))
+    async def flush(self) -> str:
+        """Write what is due now; return why not, if so. A full disk costs the memory only.
+
+        One write at a time, so that none is overtaken by an older one.
+        """
+        async with self._saving:
+            snapshot, self._due = self._due, None
+            if snapshot is None:
+                return ""
+            due = memory_of(snapshot)
+            if due == self._saved:
+                return ""
+            try:
+                await asyncio.to_thread(self._store.save, due)
+                self._saved = due
+            except HelexaError as error:
+                self._due = snapshot if self._due is None else self._due
+                self._logger.warning("fleet_memory_not_saved", because=str(error))
+                return str(error)
+        return ""
 
     async def _keep(self) -> None:
+        clock = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(SAVE_INTERVAL_S)
+            await self._noted.wait()
+            self._noted.clear()
+            started_s = clock.time()
             await self.flush()
+            await asyncio.sleep(pause_s(clock.time() - started_s))
+
+
+def pause_s(worked_s: float) -> float:
+    """Return how long nothing is written after a write that took so long."""
+    return min(max(worked_s / WORK_SHARE, SAVE_INTERVAL_S_MIN), SAVE_INTERVAL_S)

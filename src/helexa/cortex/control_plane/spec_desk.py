@@ -15,12 +15,13 @@ import msgspec
 from helexa.cache.json_store import JsonStore
 from helexa.config.cortex import CortexConfig, CortexSpec
 from helexa.config.problems import Path, Problem, dotted
-from helexa.config.rules import EngineProblems, validate_cortex
+from helexa.config.rules import EngineProblems, name_findings, validate_cortex
 from helexa.config.spec_file import read_spec, with_spec
 from helexa.cortex.orchestrator.events import DesiredChanged
 from helexa.cortex.orchestrator.plan import Change, plan
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot
 from helexa.cortex.spec import desired_of
+from helexa.util.errors import HelexaError
 
 FILE_NAME: Final = "spec.json"
 GIVEN: Final = "--spec"
@@ -52,6 +53,7 @@ class SpecDesk:
         self._store = JsonStore(state_dir / FILE_NAME, AppliedSpec)
         self._logger = logger
         self._due: AppliedSpec | None = None
+        self._flushing = asyncio.Lock()
         self._current = desired_of(config, CONFIG)
         self.name = ""
         """What the spec in force is called; empty where there is none."""
@@ -102,10 +104,19 @@ class SpecDesk:
         return self._current
 
     async def flush(self) -> None:
-        """Write the spec that was applied last; raises HelexaError where the disk refuses."""
-        due, self._due = self._due, None
-        if due is not None:
-            await asyncio.to_thread(self._store.save, due)
+        """Write the spec that was applied last; raises HelexaError where the disk refuses.
+
+        One write at a time: of two that were applied one after the other, the later one stays.
+        """
+        async with self._flushing:
+            due, self._due = self._due, None
+            if due is None:
+                return
+            try:
+                await asyncio.to_thread(self._store.save, due)
+            except HelexaError:
+                self._due = self._due or due
+                raise
 
     def _enforce(self, effective: CortexConfig, name: str, text: str, cause: str) -> None:
         self.name, self.text = name, text
@@ -116,6 +127,9 @@ class SpecDesk:
         read = read_spec(text, name)
         if read.spec is None:
             return None, list(read.problems)
+        twice = list(name_findings(read.spec.models))
+        if twice:
+            return None, [read.problem(found) for found in twice]
         effective = with_spec(self._config, read.spec)
         findings = validate_cortex(effective, self._engine_problems)
         at = ((self._place(found.path, read.spec, effective), found) for found in findings)

@@ -35,6 +35,13 @@ def router_of(settings: RoutingSettings) -> Router:
     may_use = plugins.load(
         TENANT_POLICIES, settings.tenant_policy, _ALLOW_ALL, "[routing] tenant_policy"
     )
+    if may_use is not None and not callable(may_use):
+        raise ConfigError(
+            f"[routing] tenant_policy: {settings.tenant_policy!r} is no function of a request and "
+            "a replica",
+            error_id="HX-0585",
+            hint="tell its author, or name another",
+        )
     return Router(
         strategy=factory(policy),
         strategy_name=name,

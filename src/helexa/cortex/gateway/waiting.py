@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from helexa.cortex.gateway.admission import Admission
+from helexa.cortex.gateway.edge.server import log_fault
 from helexa.cortex.gateway.loading import load_comment, still_loading
 from helexa.cortex.gateway.relay import KEEPALIVE, Relay
 from helexa.cortex.gateway.steering import asked_of
@@ -22,6 +23,7 @@ from helexa.protocol.workload import Operation, WorkloadClass
 if TYPE_CHECKING:
     from helexa.cortex.gateway.pipeline import Pipeline
 
+_FAULT: Final = Refusal(ErrorCode.INTERNAL_ERROR, "the request could not be handled")
 PASSED_OVER_MAX: Final = 2
 """Tickets that are passed over because the free seat is of no use to them; each look costs a
 routing decision."""
@@ -169,7 +171,7 @@ class WaitingRoom:
         """A new snapshot is out: look at everything that waits again."""
         for relay in list(self._held):
             if not relay.over:
-                self._pipeline.dispatch(relay)
+                self._dispatch(relay)
         for model_id in self.admission.models_waited_for():
             self.let_in(model_id)
 
@@ -196,9 +198,17 @@ class WaitingRoom:
             relay = admission.peek(model_id, now_s, leftover=leftover, passed_over=passed_over)
             if relay is None:
                 return
-            pipeline.dispatch(relay)
+            self._dispatch(relay)
             if relay in admission:
                 passed_over.add(relay)
+
+    def _dispatch(self, relay: Relay) -> None:
+        """Try to send one that waited. What a plug-in raises over it ends it, and nothing else."""
+        try:
+            self._pipeline.dispatch(relay)
+        except Exception as error:  # noqa: BLE001  whoever waits behind it has nothing to do with it
+            log_fault(error, relay.exchange.request_id)
+            relay.abandon(_FAULT)
 
     def _model_of(self, relay: Relay) -> ModelView | None:
         snapshot = self._pipeline.snapshot()

@@ -124,10 +124,10 @@ def reported(instance: Instance, status: ModelStatus, now: float, policy: FleetP
     instance = replace(instance, status=status)
     if status.state is ModelState.FAILED:
         return _failed(instance, before, now, policy)
-    if status.state in _UP:
+    if status.state in _UP and (before is None or before.state is not status.state):
+        # Only news end a wait: a heartbeat that repeats itself must not cut short a refused unload.
         instance = replace(instance, recovering=False, refusals=0, because="", not_before_s=0.0)
-        if before is None or before.state is not status.state:
-            instance = replace(instance, circuit=circuit.CLOSED)
+        instance = replace(instance, circuit=circuit.CLOSED)
     return replace(instance, pending=_still_pending(instance.pending, status))
 
 

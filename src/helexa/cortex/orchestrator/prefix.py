@@ -1,13 +1,18 @@
-"""Which replica was recently sent which beginnings of prompts, by hashes of their blocks. Pure.
+"""Which replica has lately answered which beginnings of prompts, by hashes of their blocks. Pure.
 
 An engine keeps the attention state of what it has read: a prompt that begins as one it has seen is
 computed only from where they part. The gateway cannot see into an engine's cache, but it knows
-what it sent where. A prompt is cut at fixed places (`CUTS`), and each block's hash covers all that
-comes before it, so two prompts with the same hash at a cut are the same up to there.
+what was answered where. A prompt is cut at fixed places (`CUTS`), and each block's hash covers all
+that comes before it, so two prompts with the same hash at a cut are the same up to there.
 
     blocks_of(text, seed) -> hashes, shallowest first
-    index.note(hashes, holder)           this prompt went there
+    index.note(hashes, holder)           this prompt was answered there
     index.holders(hashes) -> {holder: n} who has seen how many bytes of a prompt
+
+What is common to many conversations, such as a system prompt, must not draw all of them to whoever
+read it first: its cache would overflow while others are idle. So a beginning that
+`CONVERSATIONS_PER_READING` prompts have gone on from, each in its own way, tells of nobody until
+one more replica was sent it. Reading it again there is shared by as many conversations.
 """
 
 import zlib
@@ -21,8 +26,10 @@ BLOCKS_MAX: Final = 1 << 16
 """Blocks kept in mind over all models, the least recently sent forgotten first; about 25 MB."""
 HOLDERS_MAX: Final = 8
 """Replicas kept in mind for one block, the last ones it was sent to."""
+CONVERSATIONS_PER_READING: Final = 4
+"""Conversations that begin alike before one more replica is to read what they have in common."""
 
-_SPANS: Final = ((8 << 10, 512), (64 << 10, 2 << 10), (512 << 10, 8 << 10))
+_SPANS: Final = ((2 << 10, 256), (8 << 10, 512), (64 << 10, 2 << 10), (512 << 10, 8 << 10))
 """Up to where blocks have which size, in bytes: a fixed number of cuts covers prompts of any size,
 with an error of at most a quarter of what two prompts share."""
 
@@ -72,15 +79,26 @@ def blocks_of(text: memoryview, seed: bytes = b"") -> tuple[int, ...]:
     return tuple(hashes)
 
 
+class _Block:
+    """Whom a block was sent to, the last one last, and in how many ways prompts went on from it."""
+
+    __slots__ = ("holders", "ways")
+
+    def __init__(self, holder: Holder, ways: int) -> None:
+        self.holders: dict[Holder, None] = {holder: None}
+        self.ways = ways
+        """Blocks that followed this one, counted since it was last sent to a new holder."""
+
+
 class PrefixIndex:
-    """Blocks that replicas were sent. Bounded by `blocks_max`, each block by `HOLDERS_MAX`."""
+    """Blocks that replicas have read. Bounded by `blocks_max`, each block by `HOLDERS_MAX`."""
 
     __slots__ = ("_blocks", "_blocks_max")
 
     def __init__(self, blocks_max: int = BLOCKS_MAX) -> None:
         self._blocks_max = blocks_max
-        self._blocks: dict[int, dict[Holder, None]] = {}
-        """By hash, the least recently sent first: whom it was sent to."""
+        self._blocks: dict[int, _Block] = {}
+        """By hash, the least recently sent first."""
 
     def __len__(self) -> int:
         return len(self._blocks)
@@ -92,22 +110,31 @@ class PrefixIndex:
         whoever has a block has those before it too.
         """
         blocks = self._blocks
+        new_way = 0
         for value in reversed(hashes):
-            holders = blocks.pop(value, None)
-            if holders is None:
-                holders = {}
-            elif holder in holders:
-                del holders[holder]  # to become the last of them again
-            elif len(holders) >= HOLDERS_MAX:
-                del holders[next(iter(holders))]
-            holders[holder] = None
-            blocks[value] = holders
+            block = blocks.pop(value, None)
+            if block is None:
+                block = _Block(holder, new_way)
+                new_way = 1
+            else:
+                holders = block.holders
+                block.ways += new_way
+                new_way = 0
+                if holder in holders:
+                    del holders[holder]  # to become the last of them again
+                else:
+                    block.ways = 0
+                    if len(holders) >= HOLDERS_MAX:
+                        del holders[next(iter(holders))]
+                holders[holder] = None
+            blocks[value] = block
         while len(blocks) > self._blocks_max:
             del blocks[next(iter(blocks))]
 
     def holders(self, hashes: Sequence[int]) -> dict[Holder, int]:
         """Return who was sent how many bytes of the beginning of a prompt; who has most first.
 
+        Nobody, where the prompt parts from those before it at a place that is common to many.
         Whoever knows less than the most is looked for at half the depth, a quarter and so on: that
         costs a few look-ups for a prompt of any size, and errs low by less than a half.
         """
@@ -120,9 +147,11 @@ class PrefixIndex:
             else:
                 depth = middle - 1
         found: dict[Holder, int] = {}
+        if depth and blocks[hashes[depth - 1]].ways >= CONVERSATIONS_PER_READING:
+            return found
         while depth:
             size_bytes = CUTS[depth - 1]
-            for holder in blocks[hashes[depth - 1]]:
+            for holder in blocks[hashes[depth - 1]].holders:
                 if holder not in found:
                     found[holder] = size_bytes
             depth //= 2

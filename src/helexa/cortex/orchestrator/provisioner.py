@@ -8,7 +8,7 @@ by a later call, and a call on a fleet that is as it should be returns nothing.
 
 Rules
 - One command at a time per model and neuron. A config goes first, then, once it is accepted, the
-  load.
+  load. What a neuron refused is not asked of it again at once.
 - Who needs a replica most is served first: what is there by forecast alone after all others, by
   class, then who is short of `min_replicas` that were asked for, then who is waited for, then what
   was asked for most in the last hour, then weight. So hot models are loaded first after a start.
@@ -54,7 +54,14 @@ def reconcile(snapshot: FleetSnapshot, now: float) -> list[Provision]:
         commands.extend(_fewer(desired, board))
     commands.extend(_take_away(snapshot, board))
     commands.extend(unload_drained(board))
-    return commands
+    return [command for command in commands if not _is_refused_yet(command, board)]
+
+
+def _is_refused_yet(provision: Provision, board: Board) -> bool:
+    """Tell whether a neuron said no to an unload a moment ago. Loads wait by their place."""
+    instance = board.neuron(provision.neuron_id).instances.get(provision.model_id, _ABSENT)
+    is_unload = isinstance(provision.command, UnloadModel)
+    return is_unload and instance.refusals > 0 and instance.not_before_s > board.now
 
 
 def by_need(snapshot: FleetSnapshot, board: Board | None = None) -> list[DesiredModel]:

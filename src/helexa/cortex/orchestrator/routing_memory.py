@@ -23,34 +23,44 @@ system calls, costs three times what it costs in a loop."""
 class RoutingMemory:
     """Which prompts went where, how fast each replica was with them, and what was decided why."""
 
-    __slots__ = ("_decisions", "_unlearned", "paces", "prefixes")
+    __slots__ = ("_decisions", "_learn_at", "_turns", "_unlearned", "paces", "prefixes")
 
     def __init__(self) -> None:
         self.paces = Paces()
         self.prefixes = PrefixIndex()
         self._decisions: dict[tuple[ModelId, str], int] = {}
         self._unlearned: list[tuple[RoutingDecision, Trailer | None]] = []
+        self._learn_at = 1
+        """How many to learn from together: the first ones at once, for nothing is known yet."""
+        self._turns = 0
 
     def sent(self, request: RoutingRequest, replica: Replica) -> None:
         """Note that a request is on its way to a replica. Small prompts leave nothing to note."""
-        if request.prefix:
-            holder = holder_of(replica.neuron_id, replica.epoch)
-            self.prefixes.note(request.prefix, holder)
         if request.prompt_bytes:
             pace = self.paces.learning(replica.neuron_id, replica.model_id)
             pace.tokens_open += request.prompt_bytes // BYTES_PER_TOKEN
+            self._turns += 1
+            pace.turn = self._turns
 
     def ended(
         self, request: RoutingRequest, decision: RoutingDecision, trailer: Trailer | None
     ) -> None:
-        """Note that a request that was sent has ended; `trailer` only where it went well."""
+        """Note that a request that was sent has ended; `trailer` only where it went well.
+
+        Only then its prompt counts as known there: what is under way, or failed, helps nobody.
+        """
         if request.prompt_bytes:
             replica = decision.replica
             pace = self.paces.learning(replica.neuron_id, replica.model_id)
             pace.tokens_open = max(pace.tokens_open - request.prompt_bytes // BYTES_PER_TOKEN, 0)
+        if request.prefix and trailer is not None:
+            replica = decision.replica
+            holder = holder_of(replica.neuron_id, replica.epoch)
+            self.prefixes.note(request.prefix, holder)
         unlearned = self._unlearned
         unlearned.append((decision, trailer))
-        if len(unlearned) >= UNLEARNED_MAX:
+        if len(unlearned) >= self._learn_at:
+            self._learn_at = min(2 * self._learn_at, UNLEARNED_MAX)
             self.learn()
 
     def learn(self) -> None:

@@ -19,11 +19,9 @@ from helexa.cortex.orchestrator.requests import Candidate, RoutingRequest
 FOREIGN_SHARE: Final = 0.25
 """What work that others sent counts beside our own: its report is up to a heartbeat old, and
 counts our own requests that have ended since."""
-AFFINITY_LOAD_FREE: Final = 0.5
-"""Up to this load nobody is too busy for what it knows: half of its seats are free."""
-ANSWER_TOKENS: Final = 200
-"""Length of answer by which replicas' speeds are compared."""
-SPEED_ALIKE: Final = 0.8
+AFFINITY_LOAD_FREE: Final = 1.0
+"""Up to this load nobody is too busy for what it knows: it still has a seat for each request."""
+SPEED_ALIKE: Final = 2 / 3
 """Replicas down to this share of the fastest one's speed count as equally fast."""
 CACHE_FULL_FROM: Final = 0.8
 """Share of a cache in use from which an engine may have to throw out what it still needs."""
@@ -87,7 +85,7 @@ def prefix(field: Field) -> list[float] | None:
     """Return (best_bytes - own_bytes) * prompt_byte_s, that is / BYTES_PER_TOKEN / tokens_per_s.
 
     These are the seconds that a replica takes to read what another need not read again. `own_bytes`
-    is how much of the prompt it was sent before: 0 above `load_max`.
+    is how much of the prompt it has answered before: 0 above `load_max`.
     """
     hashes = field.request.prefix
     held = field.prefixes.holders(hashes) if hashes else None
@@ -153,20 +151,18 @@ def cache(field: Field) -> list[float] | None:
 
 
 def speed(field: Field) -> list[float] | None:
-    """Return ANSWER_TOKENS / tokens_per_s - ANSWER_TOKENS / fastest.
+    """Return answer_tokens / tokens_per_s - answer_tokens / fastest.
 
-    These are the seconds that an answer takes longer than on the fastest replica. 0 from
-    `SPEED_ALIKE` of the fastest on, and where no speed is known.
+    These are the seconds that an answer of usual length takes longer than on the fastest replica.
+    0 from `SPEED_ALIKE` of the fastest on, and where no speed is known.
     """
-    speeds = [
-        c.pace.tokens_per_s or c.replica.capability.tokens_per_second or 0.0
-        for c in field.candidates
-    ]
+    speeds = [c.pace.tokens_per_s for c in field.candidates]
     fastest = max(speeds)
     if not fastest:
         return None
-    least, fastest_s = SPEED_ALIKE * fastest, ANSWER_TOKENS / fastest
-    shares = [ANSWER_TOKENS / s - fastest_s if 0.0 < s < least else 0.0 for s in speeds]
+    tokens = field.candidates[speeds.index(fastest)].pace.answer_tokens
+    least, fastest_s = SPEED_ALIKE * fastest, tokens / fastest
+    shares = [tokens / s - fastest_s if 0.0 < s < least else 0.0 for s in speeds]
     return shares if any(shares) else None
 
 

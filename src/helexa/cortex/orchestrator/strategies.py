@@ -34,7 +34,7 @@ class RoutingPolicy:
 
     weights: Mapping[str, float] = field(default_factory=_default_weights)
     """By scorer: what its seconds count. 0 switches one off, and so does not naming it."""
-    affinity_load_factor: float = 1.5
+    affinity_load_factor: float = 2.0
     """A replica above this many times the average load gets no credit for what it knows."""
 
 
@@ -85,7 +85,11 @@ class LeastSeconds:
     def pick(
         self, request: RoutingRequest, candidates: list[Candidate], memory: RoutingMemory
     ) -> Choice:
-        """Return the candidate of lowest sum; among equals a hash of the request id decides."""
+        """Return the candidate of lowest sum.
+
+        Among equals, a prompt goes to the one that was sent none for the longest: so conversations
+        spread over idle replicas. Then, and for small prompts, a hash of the request id decides.
+        """
         view = field_of(request, candidates, memory.prefixes, self._load_factor)
         totals: list[float] = []
         known: dict[str, list[float]] = {}
@@ -102,6 +106,10 @@ class LeastSeconds:
             place = best[0]
         else:
             best = best or list(range(len(candidates)))
+            if request.prefix:
+                turns = [candidates[place].pace.turn for place in best]
+                least = min(turns)
+                best = [place for place, turn in zip(best, turns, strict=True) if turn == least]
             place = best[zlib.crc32(request.request_id.encode()) % len(best)]
         return Choice(candidates[place], _reason(view, known, place))
 

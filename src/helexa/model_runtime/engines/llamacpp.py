@@ -92,10 +92,9 @@ class LlamaCpp:
             raise ValueError("llamacpp cannot start without a weights file")
         settings = Settings(launch.config, launch.weights)
         program = _program(launch, settings.options.text("server") or "auto")
-        packaged = len(program) > 1
         headers = {"authorization": f"Bearer {launch.api_key}"} if launch.api_key else {}
         return LaunchPlan(
-            argv=program + arguments(launch, settings, packaged=packaged),
+            argv=program + arguments(launch, settings),
             endpoint=f"http://127.0.0.1:{launch.port}",
             headers=headers,
         )

@@ -14,6 +14,11 @@ from helexa.protocol.model import ModelConfig
 CONTEXT_TOKENS_DEFAULT: Final = 4096
 SEATS_DEFAULT: Final = 4
 MICRO_BATCH_DEFAULT: Final = 512
+SEAT_SIMILARITY: Final = "0.8"
+"""Share of a prompt that a seat must hold to be taken for the seat of its conversation. With
+llama.cpp's own 0.1 any seat with the same system prompt is: what follows it there is overwritten
+unsaved, and the prompt's own state is not looked for among the saved ones. The larger this is, the
+more often a long turn is read from its beginning."""
 _CACHE_TYPES: Final = tuple(CACHE_TYPE_BYTES)
 _CHAT_TEMPLATES: Final = (
     "chatml", "command-r", "deepseek", "deepseek2", "deepseek3", "exaone3", "exaone4", "falcon3",
@@ -168,12 +173,12 @@ class Settings:
         return estimate(weights, memory).total_bytes
 
 
-def arguments(launch: Launch, settings: Settings, *, packaged: bool) -> tuple[str, ...]:
+def arguments(launch: Launch, settings: Settings) -> tuple[str, ...]:
     """Return the server's arguments, the same for a llama-server and for the packaged one.
 
     Every seat has its own room for a whole context: in a cache that seats share freely, a full
-    cache fails all running requests at once, whoever filled it. The packaged server bounds seats
-    inside one unified cache; a plain llama-server divides `-c` among them.
+    cache fails all running requests at once, whoever filled it. And a shared one is emptied of what
+    idle seats hold whenever a request begins: a prompt larger than `cache_ram_mib` is then lost.
     """
     options = settings.options
     argv = [
@@ -182,12 +187,8 @@ def arguments(launch: Launch, settings: Settings, *, packaged: bool) -> tuple[st
         *("--host", "127.0.0.1"),
         *("--port", str(launch.port)),
         *("--parallel", str(settings.seats)),
-    ]
-    if packaged:
-        argv += ["--kv-unified", "--kv-unified-per-slot", str(settings.context_tokens)]
-    else:
-        argv += ["--no-kv-unified", "--ctx-size", str(settings.context_tokens * settings.seats)]
-    argv += [
+        *("--no-kv-unified", "--ctx-size", str(settings.context_tokens * settings.seats)),
+        *("--slot-prompt-similarity", SEAT_SIMILARITY),
         *("--batch-size", str(settings.batch)),
         *("--ubatch-size", str(settings.micro_batch)),
         *("--threads", str(options.integer("threads") or launch.threads)),

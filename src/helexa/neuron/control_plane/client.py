@@ -221,6 +221,8 @@ class ControlClient:
                 max_redirects=0,  # the proof is for this cortex only
                 extra_headers=self._headers(),
             )
+        if link is None:
+            raise ConnectionResetError("cortex closed the connection within the handshake")
         assert isinstance(link, Link)
         self._link = link
         link.on_change = self._welcomed
