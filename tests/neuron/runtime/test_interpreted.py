@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from helexa.model_runtime.engines.passthrough import PassThrough
 from helexa.model_runtime.interfaces import Ending, Failure
 from helexa.neuron.runtime.interpreted import WHOLE_BYTES_MAX, Interpreted
 from helexa.protocol.dialects.anthropic import STOP
@@ -158,6 +159,37 @@ def test_the_end_mark_may_come_with_the_last_words_or_before():
         out = made.on_data(said) + made.on_end(complete=True).data
         assert out.count(b"message_stop") == 2  # its name and its type
         assert out.endswith(STOP)
+
+
+USAGE = b'data: {"id":"c","choices":[],"usage":{"prompt_tokens":9,"completion_tokens":1}}\n\n'
+SERVED = TOKEN + FINISH + USAGE + DONE
+
+
+def served(body, status=200, content_type="text/event-stream", *, size=7, complete=True):
+    """Answer as a server of OpenAI's API that is attached to, in reads of so many bytes."""
+    made = Interpreted(PassThrough(), AnthropicInterpreter(Operation.MESSAGES), "r1", stream=True)
+    made.on_head(status, {"content-type": content_type, "retry-after": "3"})
+    out = b"".join(made.on_data(body[at : at + size]) for at in range(0, len(body), size))
+    return made, out, made.on_end(complete=complete)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_server_that_is_attached_to_is_interpreted_too(size):
+    made, out, ending = served(SERVED, size=size)
+    assert made.failure is None
+    assert (out + ending.data).endswith(STOP)
+    assert b'"input_tokens":9' in ending.data
+    assert ending.usage == Usage(prompt_tokens=9, completion_tokens=1)
+
+
+def test_an_attached_servers_refusal_and_its_broken_streams_are_told_as_what_they_are():
+    made, out, ending = served(b'{"error":{"message":"busy"}}', 429, "application/json")
+    assert (made.head.status, made.head.retry_after_s, out) == (429, 3, b"")
+    assert json.loads(ending.data)["error"]["message"] == "busy"
+    for body in (TOKEN + b'data: {"error":{"message":"dead"}}\n\n', TOKEN):
+        made, out, ending = served(body)
+        assert made.failure is not None
+        assert b"message_stop" not in out + ending.data
 
 
 def test_a_failure_is_passed_on_untold():

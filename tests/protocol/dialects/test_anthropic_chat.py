@@ -1,12 +1,21 @@
 """A Messages request becomes the chat that says the same, and nothing else."""
 
+import contextlib
+import copy
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from helexa.protocol.dialects import anthropic
 from helexa.protocol.dialects.anthropic_chat import chat_body
 from helexa.protocol.dialects.chat_shapes import DialectError
+from helexa.protocol.dialects.openai import RequestHead
+from helexa.protocol.errors import Refusal
+from helexa.protocol.workload import Operation
 from tests.fakes.claude_code import CLAUDE_CODE, PICTURE
 
 HI: list[Any] = [{"role": "user", "content": "hi"}]
@@ -248,6 +257,31 @@ def test_a_bad_block_is_named_by_its_place(messages: list[Any], param: str) -> N
         chat(messages=messages)
     assert raised.value.param == param
     assert str(raised.value).startswith(param.rpartition(".type")[0] or param)
+
+
+ODD: list[Any] = [None, True, -1, 1.5, 10**30, "", "\ud83d", [], {}, [{}], {"type": "text"}]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    keys = value if isinstance(value, dict) else range(len(value) if isinstance(value, list) else 0)
+    for key in keys:
+        yield (*path, key)
+        yield from places(value[key], (*path, key))
+
+
+@given(st.sampled_from(sorted(places(CLAUDE_CODE), key=str)), st.sampled_from(ODD))
+def test_whatever_stands_in_the_wrong_place_is_ignored_or_refused_and_no_bug(
+    path: tuple[Any, ...], odd: Any
+) -> None:
+    body = copy.deepcopy(CLAUDE_CODE)
+    inner: Any = body
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = odd
+    raw = json.dumps(body).encode()
+    assert isinstance(anthropic.read(Operation.MESSAGES, raw), RequestHead | Refusal)
+    with contextlib.suppress(DialectError):
+        assert json.loads(chat_body(raw)[0])["messages"]
 
 
 def test_an_unknown_tool_choice_is_refused() -> None:
