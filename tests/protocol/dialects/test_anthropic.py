@@ -182,6 +182,7 @@ TYPES = {
     413: "request_too_large",
     415: "invalid_request_error",
     417: "invalid_request_error",
+    421: "invalid_request_error",
     429: "rate_limit_error",
     431: "invalid_request_error",
     500: "api_error",
