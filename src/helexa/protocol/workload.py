@@ -14,6 +14,8 @@ class Operation(StrEnum):
     EMBEDDINGS = "embeddings"
     MESSAGES = "messages"
     """A chat as Anthropic's API says it; a neuron gets it as `CHAT`, in that dialect."""
+    RESPONSES = "responses"
+    """A chat as OpenAI's Responses API says it; a neuron gets it as `CHAT`, too."""
     COUNT_TOKENS = "count_tokens"
     """How long a chat's prompt is; nothing is generated."""
 
@@ -52,5 +54,6 @@ WORKLOAD_OF_OPERATION: Final = {
     Operation.COMPLETION: Workload.COMPLETION,
     Operation.EMBEDDINGS: Workload.EMBEDDINGS,
     Operation.MESSAGES: Workload.CHAT,
+    Operation.RESPONSES: Workload.CHAT,
     Operation.COUNT_TOKENS: Workload.CHAT,
 }

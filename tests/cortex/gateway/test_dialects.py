@@ -75,6 +75,22 @@ def test_the_end_of_a_stream_is_said_after_it_was_booked() -> None:
     assert world.records[0].trailer is not None
 
 
+def test_a_response_is_completed_after_it_was_booked() -> None:
+    world = World("n1")
+    _, caller = world.ask(Operation.RESPONSES, stream=True, input="hi")
+    job = world.job()
+    assert (job.head.operation, job.head.dialect) == (Operation.CHAT, "responses")
+    job.begin()
+    first = b"event: response.output_item.done\ndata: {}\n\n"
+    last = b"event: response.completed\ndata: {}\n\ndata: [DONE]\n\n"
+    job.say(first + last)
+    assert caller.body == first
+    assert not world.records
+    job.end()
+    assert caller.body == first + last
+    assert [record.operation for record in world.records] == [Operation.RESPONSES]
+
+
 def test_every_answer_carries_the_id_in_anthropics_header() -> None:
     world = World("n1")
     _, whole = world.ask(MESSAGES, max_tokens=5)

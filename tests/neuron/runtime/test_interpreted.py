@@ -39,6 +39,16 @@ async def test_a_stream_is_told_as_the_dialects_events_and_booked_as_ever():
         assert log.trailer.first_token_ms is not None
 
 
+async def test_a_response_is_told_as_its_own_events():
+    pieces = (chunk(TOKEN), chunk(FINISH), chunk(DONE), LAST_CHUNK)
+    async with world(replies(chunked_head(), *pieces)) as made:
+        asked = b'{"input":"hi","stream":true}'
+        log = await made.open(asked, dialect="responses", stream=True).ended()
+        assert log.data.startswith(b"event: response.created\n")
+        assert log.data.endswith(b"data: [DONE]\n\n")
+        assert b"event: response.completed\n" in log.data
+
+
 async def test_an_answer_in_one_piece_is_a_message():
     async with world(replies(answer(WHOLE))) as made:
         log = await open_one(made).ended()

@@ -9,6 +9,7 @@ from helexa.protocol.dialects.dialect import (
     DIALECT_OF,
     DIALECTS,
     OPENAI,
+    RESPONSES,
     Dialect,
     in_dialect,
 )
@@ -40,7 +41,8 @@ def test_an_error_event_is_one_event_and_no_end(dialect: Dialect) -> None:
     event = dialect.error_event(body)
     assert event.endswith(b"\n\n")
     assert event.count(b"\n\n") == 1
-    assert json.loads(event.partition(b"data: ")[2]) == json.loads(body)
+    told = json.loads(event.partition(b"data: ")[2])
+    assert told | json.loads(body) == told
     assert dialect.done not in event
 
 
@@ -61,11 +63,14 @@ def test_every_operation_is_in_one_dialect_and_is_some_work() -> None:
     assert set(DIALECT_OF) == set(Operation) == set(WORKLOAD_OF_OPERATION)
     spoken = {one for one, dialect in DIALECT_OF.items() if dialect is ANTHROPIC}
     assert spoken == {Operation.MESSAGES, Operation.COUNT_TOKENS}
+    assert DIALECT_OF[Operation.RESPONSES] is RESPONSES
 
 
 def test_a_neuron_is_asked_for_a_chat_and_told_its_dialect() -> None:
     head = OpenHead(request_id="r", model="m", operation=Operation.MESSAGES, stream=True)
     told = in_dialect(head, ANTHROPIC)
     assert (told.operation, told.dialect, told.stream) == (Operation.CHAT, "anthropic", True)
+    other = OpenHead(request_id="r", model="m", operation=Operation.RESPONSES)
+    assert in_dialect(other, RESPONSES).operation is Operation.CHAT
     counts = OpenHead(request_id="r", model="m", operation=Operation.COUNT_TOKENS)
     assert in_dialect(counts, ANTHROPIC).operation is Operation.COUNT_TOKENS

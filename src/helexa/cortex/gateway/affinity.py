@@ -25,6 +25,7 @@ _FIELDS: Final = {
     Operation.CHAT: b'"messages"',
     Operation.COMPLETION: b'"prompt"',
     Operation.MESSAGES: b'"messages"',
+    Operation.RESPONSES: b'"input"',
 }
 
 

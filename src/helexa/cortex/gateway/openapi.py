@@ -10,6 +10,7 @@ from helexa import __version__
 from helexa.protocol.dialects.anthropic import STOP_SEQUENCES_MAX
 from helexa.protocol.dialects.dialect import ANTHROPIC, OPENAI, Dialect
 from helexa.protocol.dialects.openai import EMBEDDING_INPUTS_MAX, TOKENS_MAX
+from helexa.protocol.dialects.responses import ITEMS_MAX
 from helexa.protocol.errors import CODES, ErrorCode, Refusal
 
 _COUNT: Final = {"type": ["integer", "null"], "minimum": 0, "maximum": TOKENS_MAX}
@@ -164,6 +165,34 @@ _MESSAGES: Final = {
         "metadata": {"type": ["object", "null"]},
     },
 }
+_RESPONSES: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["input"],
+    "properties": {
+        "input": {
+            "anyOf": [
+                {"type": "string"},
+                {
+                    "type": "array",
+                    "minItems": 1,
+                    "maxItems": ITEMS_MAX,
+                    "items": {
+                        "type": "object",
+                        "properties": {"type": {"type": "string"}, "role": {"type": "string"}},
+                    },
+                },
+            ]
+        },
+        "model": {"type": ["string", "null"], "maxLength": 256},
+        "instructions": {"type": ["string", "null"]},
+        "stream": {"type": ["boolean", "null"]},
+        "max_output_tokens": {"type": ["integer", "null"], "minimum": 1, "maximum": TOKENS_MAX},
+        "temperature": {"type": ["number", "null"], "minimum": 0, "maximum": 2},
+        "top_p": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+        "store": {"type": ["boolean", "null"]},
+        "previous_response_id": {"type": "null"},
+    },
+}
 _ANTHROPIC_ERROR: Final = {
     "type": "object",
     "required": ["type", "error"],
@@ -204,7 +233,7 @@ def _errors(dialect: Dialect = OPENAI) -> dict[str, Any]:
     for code, rule in CODES.items():
         status = dialect.status_of(Refusal(code, ""))
         statuses.setdefault(status, []).append(f"`{code.value}`: {rule.text}")
-    name = "Error" if dialect is OPENAI else "AnthropicError"
+    name = "AnthropicError" if dialect is ANTHROPIC else "Error"
     schema = {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
     return {
         str(status): {"description": "; ".join(texts), "content": schema}
@@ -260,6 +289,7 @@ def description() -> dict[str, Any]:
             "/v1/chat/completions": _post("Answer a conversation", _CHAT, streams=True),
             "/v1/completions": _post("Continue a text", _COMPLETION, streams=True),
             "/v1/embeddings": _post("Turn texts into vectors", _EMBEDDINGS, streams=False),
+            "/v1/responses": _post("Answer a conversation of items", _RESPONSES, streams=True),
             "/v1/messages": _post(
                 "Answer a conversation, as Anthropic's API does",
                 _MESSAGES,

@@ -178,7 +178,8 @@ class Relay(StreamHandler):
         if data.endswith(self._done):
             # The end of a stream is said only after it was booked: see `on_end`.
             self._done_held = True
-            data = data[: -len(self._done)]
+            end = self.dialect.ending_at(data)
+            data, self._done = data[:end], data[end:]
         kept = self.kept
         if not kept.given_up:
             data = kept.take(data)

@@ -27,6 +27,7 @@ OPERATIONS: Final = {
     "/v1/chat/completions": Operation.CHAT,
     "/v1/completions": Operation.COMPLETION,
     "/v1/embeddings": Operation.EMBEDDINGS,
+    "/v1/responses": Operation.RESPONSES,
     "/v1/messages": Operation.MESSAGES,
     "/v1/messages/count_tokens": Operation.COUNT_TOKENS,
 }

@@ -10,7 +10,12 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from helexa.protocol.dialects import json_guard, schema_guard, structure
-from helexa.protocol.dialects.openai import CHARACTERS_PER_TOKEN_MAX, TOKENS_MAX, RequestHead
+from helexa.protocol.dialects.openai import (
+    CHARACTERS_PER_TOKEN_MAX,
+    TOKENS_MAX,
+    RequestHead,
+    invalid,
+)
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.workload import Operation
 
@@ -76,14 +81,6 @@ def read(operation: Operation, body: bytes) -> RequestHead | Refusal:
         return invalid(error)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         return Refusal(ErrorCode.MALFORMED_JSON, f"the body is not JSON: {str(error)[:200]}")
-
-
-def invalid(error: msgspec.ValidationError) -> Refusal:
-    """Return the refusal of a body whose fields are not as they should be."""
-    reason, _, path = str(error).partition(" - at `$")
-    param = path.rstrip("`").lstrip(".") or None
-    where = f"{param}: " if param else ""
-    return Refusal(ErrorCode.INVALID_REQUEST_BODY, f"{where}{reason}"[:500], param=param)
 
 
 def _head(operation: Operation, asked: _Messages) -> RequestHead | Refusal:

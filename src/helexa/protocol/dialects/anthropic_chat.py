@@ -6,13 +6,13 @@ results become messages of their own, before the rest of their turn.
 
 import re
 from collections.abc import Iterable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct
 
 from helexa.protocol.dialects import anthropic
-from helexa.protocol.dialects.chat_shapes import JSON_ERRORS, DialectError
+from helexa.protocol.dialects.chat_shapes import JSON_ERRORS, DialectError, joined, read_as
 
 _PASSED: Final = ("model", "max_tokens", "temperature", "top_p", "top_k")
 _BILLING: Final = re.compile(r"\Ax-anthropic-billing-header:[^\n]*\n?")
@@ -20,7 +20,6 @@ _BILLING: Final = re.compile(r"\Ax-anthropic-billing-header:[^\n]*\n?")
 engine would ever find the prompt in its cache."""
 _CHOICES: Final = {"auto": "auto", "any": "required", "none": "none"}
 _encode: Final = msgspec.json.Encoder().encode
-_T = TypeVar("_T")
 
 
 class _Turn(Struct):
@@ -186,13 +185,13 @@ def _user(content: str | list[Raw], path: str) -> Iterable[dict[str, Any]]:
         if _kind(block, where) != "tool_result":
             parts += _part(block, where)
             continue
-        result = _read(block, _ToolResult, where)
+        result = read_as(block, _ToolResult, where)
         inner = _result_parts(result.content, f"{where}.content")
         text = "\n".join(part["text"] for part in inner if part["type"] == "text")
         results.append({"role": "tool", "tool_call_id": result.tool_use_id, "content": text})
         shown += [part for part in inner if part["type"] != "text"]
     parts = shown + parts  # a chat's tool messages hold text alone
-    return [*results, {"role": "user", "content": _joined(parts)}] if parts else results
+    return [*results, {"role": "user", "content": joined(parts)}] if parts else results
 
 
 def _result_parts(content: str | list[Raw] | None, path: str) -> list[dict[str, Any]]:
@@ -212,11 +211,11 @@ def _assistant(content: str | list[Raw], path: str) -> Iterable[dict[str, Any]]:
         where = f"{path}[{number}]"
         kind = _kind(block, where)
         if kind == "text":
-            texts.append(_read(block, _Text, where).text)
+            texts.append(read_as(block, _Text, where).text)
         elif kind == "thinking":
-            thoughts.append(_read(block, _Thought, where).thinking)
+            thoughts.append(read_as(block, _Thought, where).thinking)
         elif kind == "tool_use":
-            use = _read(block, _ToolUse, where)
+            use = read_as(block, _ToolUse, where)
             function = {"name": use.name, "arguments": bytes(use.input).decode()}
             calls.append({"id": use.id, "type": "function", "function": function})
     text = "".join(texts)
@@ -232,19 +231,19 @@ def _texts(content: str | list[Raw], path: str) -> list[str]:
     if isinstance(content, str):
         return [content]
     places = [(f"{path}[{number}]", block) for number, block in enumerate(content)]
-    return [_read(b, _Text, where).text for where, b in places if _kind(b, where) == "text"]
+    return [read_as(b, _Text, where).text for where, b in places if _kind(b, where) == "text"]
 
 
 def _part(block: Raw, where: str) -> list[dict[str, Any]]:
     """Return a block of text or of an image as parts of a chat's message; no other has any."""
     kind = _kind(block, where)
     if kind == "text":
-        return [{"type": "text", "text": _read(block, _Text, where).text}]
+        return [{"type": "text", "text": read_as(block, _Text, where).text}]
     if kind == "image":
-        url = _image_url(_read(block, _Sourced, where).source, where)
+        url = _image_url(read_as(block, _Sourced, where).source, where)
         return [{"type": "image_url", "image_url": {"url": url}}]
     if kind == "document":
-        source = _read(block, _Sourced, where).source
+        source = read_as(block, _Sourced, where).source
         if source.type == "text":
             return [{"type": "text", "text": source.data}]
         if source.type == "content":
@@ -263,21 +262,5 @@ def _image_url(source: _Source, where: str) -> str:
     raise DialectError(f"{where}.source.type: {because}", f"{where}.source.type")
 
 
-def _joined(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
-    """Return parts as one text where they are nothing else: every engine takes that."""
-    if any(part["type"] != "text" for part in parts):
-        return parts
-    return "\n".join(part["text"] for part in parts)
-
-
 def _kind(block: Raw, where: str) -> str:
-    return _read(block, _Kind, where).type
-
-
-def _read(block: Raw, shape: type[_T], where: str) -> _T:
-    try:
-        return msgspec.json.decode(block, type=shape)
-    except msgspec.ValidationError as error:
-        reason, _, path = str(error).partition(" - at `$")
-        param = where + path.rstrip("`")
-        raise DialectError(f"{param}: {reason}"[:500], param) from None
+    return read_as(block, _Kind, where).type

@@ -4,7 +4,7 @@ Only what a dialect can say is decoded; the rest of a chunk is skipped.
 """
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -12,6 +12,9 @@ from helexa.protocol.sse import EventSplitter, EventTooLargeError, data_of
 
 _DONE_PAYLOAD: Final = b"[DONE]"
 JSON_ERRORS: Final = (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError)
+
+
+_T = TypeVar("_T")
 
 
 class DialectError(ValueError):
@@ -61,12 +64,30 @@ class Chunk(msgspec.Struct):
     """One chunk of a streamed answer, or a whole one."""
 
     id: str = ""
+    created: int = 0
     model: str = ""
     choices: list[Choice] = []
     error: Any = None
 
 
 decode_chunk: Final = msgspec.json.Decoder(Chunk).decode
+
+
+def read_as(raw: bytes, shape: type[_T], where: str) -> _T:
+    """Return a part of a request as a value of a shape; raises DialectError, which names it."""
+    try:
+        return msgspec.json.decode(raw, type=shape)
+    except msgspec.ValidationError as error:
+        reason, _, path = str(error).partition(" - at `$")
+        param = where + path.rstrip("`")
+        raise DialectError(f"{param}: {reason}"[:500], param) from None
+
+
+def joined(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
+    """Return a message's parts as one text where they are nothing else: every engine takes that."""
+    if any(part["type"] != "text" for part in parts):
+        return parts
+    return "\n".join(part["text"] for part in parts)
 
 
 class ChatReader:

@@ -13,9 +13,10 @@ from typing import Final, Protocol
 import msgspec
 
 from helexa.protocol import sse
-from helexa.protocol.dialects import anthropic, openai
+from helexa.protocol.dialects import anthropic, openai, responses
 from helexa.protocol.dialects.anthropic_answer import AnthropicInterpreter
 from helexa.protocol.dialects.openai import RequestHead
+from helexa.protocol.dialects.responses_answer import ResponsesInterpreter
 from helexa.protocol.errors import Refusal, envelope
 from helexa.protocol.inference import OpenHead, Usage
 from helexa.protocol.workload import Operation
@@ -57,7 +58,10 @@ class Dialect:
     read: Callable[[Operation, bytes], RequestHead | Refusal]
     """Checks a body and returns what routing needs of it."""
     done: bytes
-    """The event that ends a whole stream; it goes out after the request was booked."""
+    """What a whole stream ends with."""
+    ending_at: Callable[[bytes], int]
+    """Tells where in bytes that end with `done` a client takes the stream for whole; from there on
+    they go out after the request was booked."""
     alive: bytes
     """An event that says nothing but that the stream lives, sent beside a comment."""
     status_of: Callable[[Refusal], int]
@@ -76,10 +80,16 @@ def _no_lines(_request_id: str) -> bytes:
     return b""
 
 
+def _last(event: bytes) -> Callable[[bytes], int]:
+    """Return the place of a stream's last event where that is always the same."""
+    return lambda data: len(data) - len(event)
+
+
 OPENAI: Final = Dialect(
     name="openai",
     read=openai.read,
     done=sse.DONE,
+    ending_at=_last(sse.DONE),
     alive=b"",
     status_of=lambda refusal: refusal.status,
     envelope=envelope,
@@ -90,6 +100,7 @@ ANTHROPIC: Final = Dialect(
     name="anthropic",
     read=anthropic.read,
     done=anthropic.STOP,
+    ending_at=_last(anthropic.STOP),
     alive=anthropic.PING,
     status_of=anthropic.status_of,
     envelope=anthropic.envelope,
@@ -97,14 +108,27 @@ ANTHROPIC: Final = Dialect(
     answer_lines=anthropic.answer_lines,
     interpreter=AnthropicInterpreter,
 )
+RESPONSES: Final = Dialect(
+    name="responses",
+    read=responses.read,
+    done=sse.DONE,
+    ending_at=responses.ending_at,
+    alive=b"",
+    status_of=OPENAI.status_of,
+    envelope=envelope,
+    error_event=responses.error_event,
+    answer_lines=_no_lines,
+    interpreter=ResponsesInterpreter,
+)
 DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
-    {dialect.name: dialect for dialect in (OPENAI, ANTHROPIC)}
+    {dialect.name: dialect for dialect in (OPENAI, ANTHROPIC, RESPONSES)}
 )
 DIALECT_OF: Final[Mapping[Operation, Dialect]] = MappingProxyType(
     {
         **dict.fromkeys(Operation, OPENAI),
         Operation.MESSAGES: ANTHROPIC,
         Operation.COUNT_TOKENS: ANTHROPIC,
+        Operation.RESPONSES: RESPONSES,
     }
 )
 """Which dialect a route's requests are in."""
@@ -112,6 +136,6 @@ DIALECT_OF: Final[Mapping[Operation, Dialect]] = MappingProxyType(
 
 def in_dialect(head: OpenHead, dialect: Dialect) -> OpenHead:
     """Return the head of a request that its neuron has to translate into a chat."""
-    chat = head.operation is Operation.MESSAGES
-    operation = Operation.CHAT if chat else head.operation
+    counts = head.operation is Operation.COUNT_TOKENS
+    operation = head.operation if counts else Operation.CHAT
     return msgspec.structs.replace(head, operation=operation, dialect=dialect.name)

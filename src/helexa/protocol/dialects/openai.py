@@ -149,12 +149,13 @@ def read(operation: Operation, body: bytes) -> RequestHead | Refusal:
             return _completion_head(_completion.decode(body))
         return _embeddings_head(_embeddings.decode(body))
     except msgspec.ValidationError as error:
-        return _invalid(error)
+        return invalid(error)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         return Refusal(ErrorCode.MALFORMED_JSON, f"the body is not JSON: {str(error)[:200]}")
 
 
-def _invalid(error: msgspec.ValidationError) -> Refusal:
+def invalid(error: msgspec.ValidationError) -> Refusal:
+    """Return the refusal of a body whose fields are not as they should be."""
     text = str(error)
     reason, _, path = text.partition(" - at `$")
     param = path.rstrip("`").lstrip(".") or None
