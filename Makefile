@@ -56,6 +56,7 @@ bench: develop ## measure the gateway beside nginx and a bare backend (needs gcc
 	$(BIN)/python -m bench.routing
 	$(BIN)/python -m bench.prefix
 	$(BIN)/python -m bench.fleet
+	$(BIN)/python -m bench.holding
 
 docs: develop ## write the generated pages again
 	$(BIN)/python -m helexa.cli.manual docs

@@ -30,6 +30,7 @@ def test_the_funnel_reads_from_top_to_bottom() -> None:
             "demand: 0 requests/s (10 min 0, hour 0), 0 s each, 0 at a time, 0 in flight,"
             " 0 waiting, idle 0 s"
         ),
+        "seats on n1: 4 of 4",
         "its turn for what is free: 1.",
         "",
         "removed by held:",
@@ -58,6 +59,24 @@ def test_who_fits_is_a_table() -> None:
     assert lines[-4].split() == ["NEURON", "FREE", "HAS", "CONFIG", "APART", "EVICTS"]
     assert lines[-3].split() == ["→", "n1", "4.0", "GiB", "yes", "yes", "-"]
     assert lines[-1] == "one more would go to n1"
+
+
+def test_fewer_seats_than_the_engine_has_are_told_with_their_reason() -> None:
+    state = fleet(model("m"))
+    state.apply([joined(1, register("n1", status(model("m"))))], 0.0)
+    told = placing(state.snapshot(0.0), "m", 0.0)
+    assert told is not None
+    learned = {"neuron": "n1", "seats": 2, "engine_seats": 4, "probing": False}
+    learned["tokens_per_s"] = {"2": 58.0, "4": 59.25}
+    text = placement_text({**told, "seats": [learned]})
+    line = (
+        "seats on n1: 2 of 4, because more at a time bring no more (tokens/s: 58 at 2, 59.25 at 4)"
+    )
+    assert line in text.splitlines()
+    learned |= {"seats": 4, "probing": True, "tokens_per_s": {}}
+    assert "seats on n1: 4 of 4, more are being tried" in placement_text(
+        {**told, "seats": [learned]}
+    )
 
 
 def test_hours_of_a_forecast_are_told_with_what_they_mean() -> None:

@@ -270,6 +270,8 @@ async def test_a_real_stream_goes_on_on_another_neuron() -> None:
             assert_one_stream(before, answer)
         resumed = [line for line in real.cortex.log().splitlines() if "resumed=1" in line]
         assert resumed
+        prompts = {answer.usage["prompt_tokens"] for answer in answers if answer.usage}
+        assert len(prompts) == 1, "cut or not"
         told = {answer.text for answer in answers}
         assert max(map(len, told)) < 2 * min(map(len, told))
 
@@ -285,8 +287,6 @@ def assert_one_stream(before: str, answer: Answer) -> None:
     assert sum("role" in delta for delta in deltas) == 1
     usage = answer.usage
     assert usage is not None
-    pieces = sum(bool(delta.get("content")) for delta in deltas)
-    # A token may say nothing, or half a character: what was said before is counted by pieces.
-    assert 160 <= usage["completion_tokens"] <= 164
-    assert 0 <= usage["completion_tokens"] - pieces <= 4
+    # By the engines' own counts: a piece may be several tokens, and a token no piece.
+    assert usage["completion_tokens"] == 160
     assert 10 <= usage["prompt_tokens"] <= 60

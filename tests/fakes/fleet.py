@@ -64,10 +64,11 @@ def register(
     epoch: int = 1,
     budget_bytes: int = 8 * GIB,
     engines: tuple[str, ...] = ("echo",),
+    version: int = 1,
 ) -> Register:
     return Register(
         version_min=1,
-        version_max=1,
+        version_max=version,
         neuron=NeuronDescriptor(id=NeuronId(neuron_id), epoch=epoch),
         capabilities=capabilities(budget_bytes, engines),
         models=models,

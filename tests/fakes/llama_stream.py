@@ -6,7 +6,8 @@ PROGRESS = {"total": 32, "cache": 8, "processed": 32, "time_ms": 12}
 
 
 def event(payload) -> bytes:
-    return b"data: " + json.dumps(payload, ensure_ascii=False).encode() + b"\n\n"
+    text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+    return b"data: " + text.encode() + b"\n\n"
 
 
 def chunk(choices, answer_id="chatcmpl-7UfB", **extras) -> bytes:
@@ -33,7 +34,7 @@ def progress(processed, total=8000, cache=0, time_ms=10) -> bytes:
     return role(prompt_progress=told)
 
 
-def delta(index=0, logprobs=None, **fields) -> bytes:
+def delta(index=0, logprobs=None, timings=None, **fields) -> bytes:
     choice = {"finish_reason": None, "index": index, "delta": fields}
     if logprobs is not None:
         choice["logprobs"] = {
@@ -43,7 +44,7 @@ def delta(index=0, logprobs=None, **fields) -> bytes:
                 for one in logprobs
             ]
         }  # fmt: skip
-    return chunk([choice])
+    return chunk([choice], **({} if timings is None else {"timings": timings}))
 
 
 def timings(prompt_n=8, predicted_n=3, cache_n=24) -> dict:

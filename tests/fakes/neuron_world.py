@@ -2,10 +2,12 @@
 
 import asyncio
 import sys
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from helexa.model_runtime.interfaces import WeightsSummary
+from helexa.neuron.hardware.gpu_memory import GpuMemory, read_gpu_memory
 from helexa.neuron.process.ports import PortPool
 from helexa.neuron.process.spawn import Spawner
 from helexa.neuron.registry.limits import Limits
@@ -86,6 +88,7 @@ class NeuronWorld:
         limits: Limits = QUICK,
         *,
         engine: TinyEngine | None = None,
+        gpu_memory: Callable[[Collection[int]], GpuMemory | None] = read_gpu_memory,
         **outfit: object,
     ) -> None:
         self.folder = folder
@@ -110,6 +113,7 @@ class NeuronWorld:
                 on_status=self.heard.append,
                 save_configs=self._save,
                 on_broken=self.broken.append,
+                gpu_memory=gpu_memory,
             ),
         )
         self.numbers = 0

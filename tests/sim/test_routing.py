@@ -5,10 +5,15 @@ from types import MappingProxyType
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helexa.cortex.orchestrator.filters import WAITING_PER_REPLICA_MAX
 from helexa.cortex.orchestrator.requests import RoutingRequest
 from helexa.cortex.orchestrator.scheduler import RoutingDecision, explain, route
-from helexa.cortex.orchestrator.snapshot import FleetSnapshot, ModelView, NeuronView, Replica
+from helexa.cortex.orchestrator.snapshot import (
+    WAITING_PER_REPLICA_MAX,
+    FleetSnapshot,
+    ModelView,
+    NeuronView,
+    Replica,
+)
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.model import ModelCapability
 from helexa.protocol.neuron import NeuronDescriptor, NeuronHealth, NeuronLoad

@@ -23,6 +23,7 @@ def placement_text(told: Json) -> str:
         f"rules: {shown}",
         *_where_rules(rules["placement"]),
         f"demand: {_demand(told['demand'])}",
+        *(_seats(each) for each in told["seats"]),
         *_forecast(told["forecast"], is_on=rules["forecast"]),
     ]
     if told["turn"] is not None:
@@ -68,6 +69,17 @@ def _demand(demand: Json | None) -> str:
         f", {demand['in_flight']} in flight, {demand['waiting']} waiting"
         f", idle {duration_text(demand['idle_s'])}"
     )
+
+
+def _seats(told: Json) -> str:
+    """Return a line on a replica's seats, and on why they are fewer than its engine has."""
+    line = f"seats on {told['neuron']}: {told['seats']} of {told['engine_seats']}"
+    if told["seats"] < told["engine_seats"]:
+        line += ", because more at a time bring no more"
+    if told["probing"]:
+        line += ", more are being tried"
+    curve = ", ".join(f"{speed:.4g} at {count}" for count, speed in told["tokens_per_s"].items())
+    return f"{line} (tokens/s: {curve})" if curve else line
 
 
 def _forecast(forecast: Json, *, is_on: bool) -> list[str]:

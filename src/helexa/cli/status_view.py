@@ -70,6 +70,7 @@ def _model_row(model: Json) -> list[str]:
     capability = model["capability"] or {}
     replicas = model["replicas"]
     seats = sum(replica["seats"] for replica in replicas)
+    own = sum(replica["engine_seats"] for replica in replicas)
     busy = sum(replica["active_requests"] for replica in replicas)
     state = model["state"]
     if state == "loading" and model["progress"] is not None:
@@ -83,7 +84,7 @@ def _model_row(model: Json) -> list[str]:
         state,
         model["engine"],
         ", ".join(replica["neuron"] for replica in replicas) or UNKNOWN,
-        f"{busy}/{seats}" if replicas else UNKNOWN,
+        (f"{busy}/{seats}" + (f" of {own}" if own > seats else "")) if replicas else UNKNOWN,
         str(capability.get("context_tokens") or UNKNOWN),
         size_text(memory_bytes) if memory_bytes else UNKNOWN,
         _abilities(capability),

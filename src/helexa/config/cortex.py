@@ -167,6 +167,10 @@ class PolicySettings(Settings):
     """One replica fewer must have been enough for this long before one is unloaded."""
     target_utilisation: Annotated[float, Field(gt=0, le=1)] = 0.8
     """Share of a replica's seats that is planned with."""
+    learned_seats_min: Count = 2
+    """Where more requests at a time than so many were seen to bring no more tokens, a replica is
+    given fewer than its engine has seats for, but never fewer than this. With a number as large as
+    the engine's own, what was learned does not count."""
     keep_alive_s: KeepAlive | None = 900.0
     """An idle model leaves after this time, where it says nothing itself and its `min_replicas` is
     0; `null` (in the spec) keeps it for ever."""
@@ -322,6 +326,9 @@ class RoutingSettings(Settings):
     affinity_load_factor: Annotated[float, Field(ge=1.0, le=100.0)] = 2.0
     """A replica above this many times the average load gets no credit for the prompts and sessions
     it knows, so that hot ones spread."""
+    share_prompts: bool = False
+    """Keys profit from each other's prompts: routing sends a prompt where another key's alike was
+    read, and engines reuse it. Then the holder of one key can find out what another one asked."""
     show_route: bool = False
     """Tell callers where their request went and why, in a header `x-helexa-route`."""
     weights: RoutingWeights = RoutingWeights()

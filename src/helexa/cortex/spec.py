@@ -81,6 +81,8 @@ def _policy(settings: PolicySettings) -> ProvisioningPolicy:
         scale_up_after_s=settings.scale_up_after_s,
         cooldown_s=settings.cooldown_s,
         target_utilisation=settings.target_utilisation,
+        learned_seats_min=settings.learned_seats_min,
+        keep_alive_s=settings.keep_alive_s,
         hold_max_s=settings.hold_max_s,
         idle_min_s=settings.idle_min_s,
     )

@@ -22,16 +22,22 @@ class Server:
         self.faults = faults
         self.model_id = model_id
         self.api_key = api_key
-        self.ready = False
+        self.ready_s: float | None = None
+        """Monotonic time of being ready, for trials of what a neuron makes of it."""
         self.received = 0
         self.finished = 0
         self.aborted = 0
         self.active = 0
         self.request_ids: deque[str] = deque(maxlen=REQUESTS_REMEMBERED)
 
-    def become_ready(self) -> None:
-        """Say from now on that requests can be served."""
-        self.ready = True
+    def become_ready(self, now_s: float) -> None:
+        """Say from now on that requests can be served; `now_s` is monotonic."""
+        self.ready_s = now_s
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether requests can be served."""
+        return self.ready_s is not None
 
     def stats(self) -> dict[str, Any]:
         """Return the counts of generations since the start."""
@@ -40,6 +46,8 @@ class Server:
             "finished": self.finished,
             "aborted": self.aborted,
             "active": self.active,
+            "process_id": os.getpid(),
+            "ready_s": self.ready_s,
             "request_ids": list(self.request_ids),
         }
 

@@ -226,7 +226,7 @@ async def serve(options: argparse.Namespace) -> None:
     host, port = listener.sockets[0].getsockname()[:2]
     sys.stdout.write(f"listening on http://{host}:{port}\n")
     sys.stdout.flush()
-    loop.call_later(options.start_delay_ms / 1000, server.become_ready)
+    loop.call_later(options.start_delay_ms / 1000, lambda: server.become_ready(loop.time()))
     await listener.serve_forever()
 
 

@@ -189,6 +189,9 @@ class InboundCall(msgspec.Struct, frozen=True):
     continues: Continued | None = None
     """The answer is the next part of a stream that another neuron began; only ever of a stream of
     one choice, for engines whose capability says `resume`."""
+    tenant: str = ""
+    """Who must learn nothing of other tenants' prompts by what the engine has read for them; empty
+    where all share them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,20 +30,27 @@ class Continued(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     completion_tokens: int
     """That the caller has been given."""
     overlap: str = ""
-    """Spaces at the end of the text so far, left out of the body because a token begins with its
-    space; the caller has them, so they are taken off the answer's first text."""
+    """Space at the end of the text so far that the engine was not told and will say again; the
+    caller has it, so it is taken off the answer's first text."""
+    prompt_tokens: int | None = None
+    """Of the caller's own prompt, where the engine before told them."""
+    cached_tokens: int = 0
+    """Of those."""
 
     def whole(self, usage: Usage) -> Usage:
-        """Return the usage of the whole stream, from that of its last part.
+        """Return the usage of the whole stream so far, from that of its last part.
 
         What was said before is prompt to the engine that continues, and completion to the caller.
         """
-        said = min(self.completion_tokens, usage.prompt_tokens)
+        prompt, cached = self.prompt_tokens, self.cached_tokens
+        if prompt is None:
+            prompt = max(usage.prompt_tokens - self.completion_tokens, 0)
+            cached = usage.cached_tokens
         return msgspec.structs.replace(
             usage,
-            prompt_tokens=usage.prompt_tokens - said,
+            prompt_tokens=prompt,
             completion_tokens=usage.completion_tokens + self.completion_tokens,
-            cached_tokens=min(usage.cached_tokens, usage.prompt_tokens - said),
+            cached_tokens=min(cached, prompt),
         )
 
 
@@ -59,6 +66,8 @@ class OpenHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The caller asked for a usage frame in its stream."""
     traceparent: str = ""
     principal: str = ""
+    keeps_apart: bool = False
+    """Other principals must learn nothing by what an engine has read for this one."""
     continues: Continued | None = None
     """The body's last message is the text so far of a stream that is to be continued."""
 

@@ -7,10 +7,13 @@ Within a version, unknown fields are ignored and unknown message kinds are answe
 
 from typing import Final
 
-VERSION: Final = 2
+VERSION: Final = 3
 VERSION_MIN: Final = 1
 VERSION_ANSWER: Final = 2
 """From here on a neuron may send a whole answer in one frame of the tunnel."""
+VERSION_CONTINUES: Final = 3
+"""From here on a neuron knows what to do with `OpenHead.continues`: an older one would tell a
+second role, another id, and text that the caller has."""
 
 
 def negotiate(peer_min: int, peer_max: int) -> int | None:

@@ -1,9 +1,11 @@
 """The one writer: batches, order, bounds, and one publication per turn."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import uvloop
 
 from helexa.cortex.control_plane.loop import QUEUE_MAX, ControlLoop
 from helexa.cortex.orchestrator.circuit import CircuitState
@@ -25,6 +27,7 @@ from helexa.protocol.neuron import NeuronHealth, NeuronLoad
 from helexa.util.metrics import PrometheusMetrics
 from tests.fakes.control_plane import recording_logger, turns
 from tests.fakes.fleet import joined, model, register, status
+from tests.fakes.gateway import World
 from tests.fakes.waiting import until
 
 N1, M = NeuronId("n1"), ModelId("m")
@@ -246,3 +249,40 @@ async def test_the_time_on_the_wall_is_known_from_the_start_and_with_each_tick()
     bench.loop._tick()
     assert bench.loop.learned(0.0).hour == (3700 + LOCAL_S) // 3600
     bench.loop.close()
+
+
+@pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_no_event_waits_for_the_heartbeats_that_may(
+    factory: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """A heartbeat's turn has time; one that brings a model up, or answers a command, has none.
+
+    uvloop's timers are no `asyncio.TimerHandle`: in production every event waited for the beat.
+    """
+
+    async def live() -> None:
+        bench = Bench()
+        await bench.happen(joined(1, register("n1", status(model(), ModelState.LOADING))))
+        bench.loop.report(beat((status(model(), ModelState.LOADING),)))
+        await turns()
+        before = len(bench.published)
+        await bench.happen(ModelReported(N1, 1, status(model())))
+        assert bench.loop.snapshot().models["m"].replicas
+        assert len(bench.published) == before + 1
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(live())
+
+
+async def test_a_held_request_is_sent_in_the_very_turn_that_shows_its_model_ready() -> None:
+    """No clock lies between them: a request waits for its model's load, and for nothing else."""
+    bench, world = Bench(), World("n1")
+    await bench.happen(joined(1, register("n1", status(model(), ModelState.UNLOADED))))
+    world.publish(bench.loop.snapshot())
+    bench.loop.subscribe(world.publish)
+    world.ask()
+    await bench.happen(ModelReported(N1, 1, status(model(), ModelState.LOADING)))
+    assert (world.pipeline.room.held, world.neurons[N1].jobs) == (1, [])
+    bench.loop.report(ModelReported(N1, 1, status(model())))
+    await asyncio.sleep(0)
+    assert (world.pipeline.room.held, len(world.neurons[N1].jobs)) == (0, 1)

@@ -30,12 +30,17 @@ def snapshot_with(*models: Any) -> FleetSnapshot:
     return state.snapshot(0.0)
 
 
-def test_only_what_is_up_is_remembered() -> None:
+def test_what_is_up_is_remembered_and_all_else_as_unloaded() -> None:
+    """A name that a neuron brought is known before that neuron is back."""
     loaded = status(model("a"), active_requests=7)
-    memory = memory_of(snapshot_with(loaded, status(model("b"), ModelState.UNLOADED)))
+    failed = status(model("b"), ModelState.FAILED, failures=3, because="exit 1", retry_after_s=9.0)
+    memory = memory_of(snapshot_with(loaded, failed, status(model("c"), ModelState.UNLOADED)))
     (neuron,) = memory.neurons
-    assert [s.model_id for s in neuron.models] == ["a"]
+    assert [(s.model_id, s.state) for s in neuron.models] == [
+        ("a", ModelState.LOADED), ("b", ModelState.UNLOADED), ("c", ModelState.UNLOADED),
+    ]  # fmt: skip
     assert neuron.models[0].active_requests == 0, "passing figures are not kept"
+    assert neuron.models[1] == status(model("b"), ModelState.UNLOADED)
 
 
 def test_what_this_cortex_put_there_is_remembered_as_its_own() -> None:

@@ -58,3 +58,41 @@ def test_names_that_callers_make_up_count_nowhere_and_do_not_pile_up() -> None:
         meter.record(msgspec.structs.replace(REFUSED, model=f"made-up-{number}"))
     meter.record(msgspec.structs.replace(REFUSED, model=""))
     assert meter.samples({}, {}, NAMES) == ()
+
+
+def fast(first: int, last: int, neuron: str = "n1", **fields: object) -> Record:
+    """An answer of 101 tokens in two seconds after its first."""
+    trailer = Trailer(
+        usage=Usage(prompt_tokens=10, completion_tokens=101),
+        first_token_ms=500.0,
+        duration_ms=2500.0,
+    )
+    told = {"trailer": trailer, "neuron": neuron, "beside_first": first, "beside_last": last}
+    return msgspec.structs.replace(ANSWERED, **(told | fields))
+
+
+def test_speeds_are_told_by_neuron_and_by_how_many_requests_it_had() -> None:
+    """R6.10."""
+    meter = DemandMeter()
+    for record in (fast(3, 4), fast(4, 3), fast(1, 1), fast(3, 3, "n2")):
+        meter.record(record)
+    (sample,) = meter.samples({}, {}, NAMES)
+    assert [(a.neuron_id, a.requests, a.concurrency) for a in sample.achieved] == [
+        ("n1", 2, 3.5), ("n1", 1, 1.0), ("n2", 1, 3.0),
+    ]  # fmt: skip
+    assert {a.stream_tokens_per_s for a in sample.achieved} == {50.0}
+
+
+def test_nothing_is_told_of_a_speed_that_was_that_of_no_one_concurrency() -> None:
+    meter = DemandMeter()
+    untimed = Trailer(usage=Usage(prompt_tokens=1, completion_tokens=101), duration_ms=2500.0)
+    short = Trailer(
+        usage=Usage(prompt_tokens=1, completion_tokens=3), first_token_ms=1.0, duration_ms=9.0
+    )
+    for record in (
+        fast(1, 3), fast(7, 3), fast(0, 0), fast(2, 2, resumes=1), fast(2, 2, trailer=untimed),
+        fast(2, 2, trailer=short), fast(2, 2, trailer=None),
+    ):  # fmt: skip
+        meter.record(record)
+    (sample,) = meter.samples({}, {}, NAMES)
+    assert (sample.arrivals, sample.achieved) == (7, ())

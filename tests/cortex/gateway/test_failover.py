@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from helexa.cortex.gateway.metering import Outcome
-from helexa.protocol.inference import Usage
+from helexa.protocol.inference import Trailer, Usage
 from tests.fakes import llama_stream as ls
 from tests.fakes.fleet import CHAT
 from tests.fakes.gateway import CHUNK, DONE, Caller, Job, Settings, World
@@ -195,13 +195,17 @@ def test_a_stream_that_lost_only_its_end_is_ended(done: bool) -> None:
     """Nothing is computed again for an end mark."""
     world = world_of("n1", "n2")
     caller, job = begun(world, "Hello")
-    job.say(ls.finish() + (DONE if done else b""))
+    job.say(b": tokens 20 1 4\n\n" + ls.finish() + (DONE if done else b""))
     job.neuron.die()
     world.carry()
     assert caller.complete
     assert caller.body.endswith(ls.finish() + DONE)
     assert at_work(world) is job
     assert world.records[0].outcome is Outcome.OK
+    assert world.records[0].trailer == Trailer(
+        usage=Usage(prompt_tokens=20, completion_tokens=1, cached_tokens=4),
+        finish_reason="length",
+    )
     assert world.pipeline.inflight.total == 0
 
 
@@ -212,6 +216,24 @@ def test_a_stream_at_its_bound_of_tokens_is_ended() -> None:
     world.carry()
     assert caller.complete
     assert chunks(caller)[-2]["choices"][0]["finish_reason"] == "length"
+
+
+def test_a_stream_that_is_ended_here_is_booked_and_has_its_usage_frame() -> None:
+    """The engine counted three tokens in two pieces; nobody else will tell the caller."""
+    world = world_of("n1", "n2")
+    caller, job = begun(world, "Hel", "lo", max_tokens=3, stream_options={"include_usage": True})
+    job.say(b": tokens 20 3 4\n\n")
+    job.neuron.die()
+    world.carry()
+    assert caller.complete
+    finish, usage = chunks(caller)[-3:-1]
+    assert finish["choices"][0]["finish_reason"] == "length"
+    assert usage["choices"] == []
+    assert usage["usage"]["total_tokens"] == 23
+    trailer = world.records[0].trailer
+    assert trailer is not None
+    assert trailer.usage == Usage(prompt_tokens=20, completion_tokens=3, cached_tokens=4)
+    assert trailer.finish_reason == "length"
 
 
 def test_a_stream_may_lose_one_neuron_after_the_other() -> None:

@@ -41,3 +41,9 @@ def test_an_unused_replica_takes_no_memory() -> None:
     inflight.add(N, M)
     inflight.remove(N, M)
     assert inflight._counts == {}
+
+
+def test_who_comes_and_who_leaves_is_told_how_many_there_are_with_it() -> None:
+    inflight = Inflight()
+    assert [inflight.add(N, M), inflight.add(N, M)] == [1, 2]
+    assert [inflight.remove(N, M), inflight.remove(N, M)] == [2, 1]

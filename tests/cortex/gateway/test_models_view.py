@@ -51,6 +51,8 @@ def test_states_are_one_word() -> None:
         assert models_view.state_of(snapshot.models["m"]) == state
     on_demand = ModelView(config=model(), because="it is not loaded", loadable=True)
     assert models_view.state_of(on_demand) == "unloaded", "it comes when it is asked for"
+    to_come = ModelView(config=model(), because="waits for n1", expected=True)
+    assert models_view.state_of(to_come) == "unloaded", "so does this, once its neuron is back"
 
 
 def test_what_is_unknown_is_left_out() -> None:

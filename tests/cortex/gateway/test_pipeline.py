@@ -327,3 +327,14 @@ def test_what_is_streamed_and_what_came_last_is_known_until_it_is_over() -> None
     assert newest.exchange is first
     world.job(index=0).give_up("internal_error")
     assert (world.pipeline.streams, world.pipeline.newest) == (0, None)
+
+
+def test_a_record_tells_how_many_requests_its_replica_had_with_it() -> None:
+    """R6.10: so that it is learned how many at a time are of use."""
+    world = World("n1")
+    world.ask()
+    world.ask()
+    for job in (0, 1):
+        world.job(index=job).answer(b"{}")
+        world.carry()
+    assert [(r.beside_first, r.beside_last) for r in world.records] == [(1, 2), (2, 1)]

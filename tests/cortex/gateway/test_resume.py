@@ -115,21 +115,22 @@ def test_a_stream_may_be_cut_again_and_again() -> None:
 
 @pytest.mark.parametrize("echoed", [True, False])
 @pytest.mark.parametrize(
-    ("said", "rest", "joined"),
+    ("said", "rest"),
     [
-        ("One ", " 19th-century", "One 19th-century"),
-        ("One  ", "   two", "One   two"),
-        ("tas", "king", "tasking"),
-        ("line\n\n", "next", "line\n\nnext"),
-        ("é🙂", " ok", "é🙂 ok"),
-        ("x " * 120, " y", "x " * 120 + "y"),
-        ("  ", "  indented", "  indented"),
+        ("One ", "19th-century"),
+        ("One  ", " two"),
+        ("tas", "king"),
+        ("line\n\n", "next"),
+        ("    if x:\n       ", " return"),
+        ("é🙂", " ok"),
+        ("x " * 120, "y"),
+        ("  ", "indented"),
     ],
 )
-def test_llama_cpp_goes_on_after_a_space_and_within_a_word(
-    said: str, rest: str, joined: str, echoed: bool
+def test_llama_cpp_is_told_the_text_as_it_is_and_goes_on_from_there(
+    said: str, rest: str, echoed: bool
 ) -> None:
-    """A space at the end belongs to the next token; what the engine repeats is not told twice."""
+    """It cuts the same text into the same tokens; what it repeats is not told twice."""
     so_far = SoFar("chatcmpl-first", 17, "smol", said, 4)
     asked = body(40, model="smol")
     step = continuation(asked, so_far)
@@ -137,17 +138,114 @@ def test_llama_cpp_goes_on_after_a_space_and_within_a_word(
     call = LlamaCpp().call(inbound(step.body, stream=True, continues=step.continued))
     assert isinstance(call, OutboundCall)
     sent = json.loads(call.body)
-    prefix = said.rstrip(" ")
     assert sent["max_tokens"] == 36
-    assert sent["messages"][-1]["content"] == (prefix or "a b c")
-    first = (prefix if echoed else "") + rest[:1]
+    assert sent["messages"][-1] == {"role": "assistant", "content": said}
+    first = (said if echoed else "") + rest[:1]
     flow = ls.role() + ls.delta(content=first, logprobs=[rest[:1]]) + ls.delta(content=rest[1:])
     out, _ = ls.translate(call.translation, flow + ls.finish() + ls.DONE)
-    assert said + ls.said(out) == joined
+    assert ls.said(out) == rest
     chunks = ls.payloads(out)[:-1]
     assert {(chunk["id"], chunk["created"]) for chunk in chunks} == {("chatcmpl-first", 17)}
     assert b'"role"' not in out
     assert chunks[-1]["choices"][0]["finish_reason"] == "length"
+
+
+# ── how many tokens there were ────────────────────────────────────────────────────────────────
+
+
+def test_a_chunk_of_several_tokens_counts_as_many_when_the_stream_goes_on() -> None:
+    """One emoji is three tokens and one chunk: the bound and the bill go by the engine's count."""
+    asked = body(12, stream_options={"include_usage": True})
+    call = LlamaCpp().call(inbound(asked, stream=True, include_usage=True))
+    assert isinstance(call, OutboundCall)
+    assert json.loads(call.body)["timings_per_token"] is True
+    said = b"".join(
+        ls.delta(content="🦄", timings=ls.timings(prompt_n=20, cache_n=5, predicted_n=count))
+        for count in (3, 6, 7)
+    )
+    call.translation.on_head(200, {})
+    kept = KeptStream(KeptBytes())
+    seen = kept.take(call.translation.on_data(ls.role() + said))
+    so_far = read_so_far(kept.parts())
+    assert so_far is not None
+    assert (so_far.text, so_far.tokens) == ("🦄🦄🦄", 7)
+    step = continuation(asked, so_far, include_usage=True)
+    assert isinstance(step, Continuation)
+    assert json.loads(step.body)["max_tokens"] == 5
+    again = LlamaCpp().call(
+        inbound(step.body, stream=True, include_usage=True, continues=step.continued)
+    )
+    assert isinstance(again, OutboundCall)
+    flow = b"".join(
+        ls.delta(content="é", timings=ls.timings(prompt_n=31, cache_n=0, predicted_n=count))
+        for count in (2, 4)
+    )
+    rest, ending = ls.translate(
+        again.translation, flow + ls.finish(prompt_n=31, cache_n=0, predicted_n=5) + ls.DONE
+    )
+    assert ls.said(seen + rest) == "🦄🦄🦄éé"
+    usage = ls.payloads(rest)[-2]["usage"]
+    assert (usage["prompt_tokens"], usage["completion_tokens"]) == (25, 12)
+    assert usage["prompt_tokens_details"] == {"cached_tokens": 5}
+    assert ending.usage is not None
+    assert step.continued is not None
+    whole = Usage(prompt_tokens=25, completion_tokens=12, cached_tokens=5)
+    assert step.continued.whole(ending.usage) == whole
+    kept.take(rest.removesuffix(DONE))
+    told = read_so_far(kept.parts())
+    assert told is not None
+    assert (told.usage, told.usage_told) == (whole, True)
+
+
+@pytest.mark.parametrize(
+    ("parts", "tokens"),
+    [
+        ([ls.delta(content="a"), b": tokens 9 5 0\n\n"], 5),
+        ([ls.delta(content="a"), b": tokens 9 5 0\n\n", ls.delta(content="b")], 6),
+        ([ls.role(), b": tokens 9 5 0\n\n", b": tokens 9 7 2\n\n"], 7),
+        ([ls.delta(content="a"), b": tokens 9 five 0\n\n"], 1),
+    ],
+)
+def test_tokens_are_what_was_last_told_and_the_pieces_since(
+    parts: list[bytes], tokens: int
+) -> None:
+    so_far = read_so_far(parts)
+    assert so_far is not None
+    assert so_far.tokens == tokens
+
+
+@pytest.mark.parametrize(("asks", "told"), [(True, True), (False, False)])
+def test_a_stream_that_is_ended_here_has_the_usage_frame_that_was_asked_for(
+    asks: bool, told: bool
+) -> None:
+    so_far = read_so_far([ls.delta(content="ab"), b": tokens 25 7 5\n\n"])
+    assert so_far is not None
+    step = continuation(body(7), so_far, include_usage=asks)
+    assert isinstance(step, Ending)
+    assert step.usage == Usage(prompt_tokens=25, completion_tokens=7, cached_tokens=5)
+    assert step.finish_reason == "length"
+    chunks = ls.payloads(step.data)
+    assert chunks[0]["choices"][0]["finish_reason"] == "length"
+    assert len(chunks) == 1 + told
+    if told:
+        assert (chunks[1]["id"], chunks[1]["choices"]) == (chunks[0]["id"], [])
+        assert chunks[1]["usage"] == {
+            "prompt_tokens": 25, "completion_tokens": 7, "total_tokens": 32,
+            "prompt_tokens_details": {"cached_tokens": 5},
+        }  # fmt: skip
+
+
+def test_a_usage_frame_is_not_told_twice_and_not_made_up() -> None:
+    """A wrong bill is worse than none: without the prompt's tokens there is no frame."""
+    frame = ls.chunk([], usage={"prompt_tokens": 4, "completion_tokens": 2, "total_tokens": 6})
+    parts = [ls.delta(content="ab"), ls.finish(), frame]
+    whole = read_so_far(parts)
+    assert whole is not None
+    told = Usage(prompt_tokens=4, completion_tokens=2)
+    assert continuation(body(9), whole, include_usage=True) == Ending(b"", "length", told)
+    unknown = read_so_far(parts[:2])
+    assert unknown is not None
+    assert continuation(body(9), unknown, include_usage=True) == Ending(b"", "length", None)
 
 
 # ── what is kept ──────────────────────────────────────────────────────────────────────────────
@@ -237,6 +335,8 @@ def test_what_a_caller_has_is_read_back() -> None:
         {"logprobs": True},
         {"top_logprobs": 3},
         {"grammar": "root ::= x"},
+        {"return_token_ids": True},
+        {"truncate_prompt_tokens": 100},
         {"structured_outputs": {"regex": "a"}},
         {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]},
         {"messages": []},
@@ -271,6 +371,8 @@ def test_fields_that_ask_for_nothing_special_do_not_matter(fields: dict[str, Any
         ({"max_tokens": 10.0}, {"max_tokens": 7}),
         ({"max_tokens": 2, "max_completion_tokens": 10}, {"max_completion_tokens": 7}),
         ({"max_tokens": -1}, {"max_tokens": -1}),
+        ({"max_tokens": 10, "min_tokens": 5}, {"max_tokens": 7, "min_tokens": 2}),
+        ({"min_tokens": 2}, {"min_tokens": 0}),
         ({"max_completion_tokens": None, "n_predict": 4}, {"n_predict": 1}),
         ({}, {}),
     ],
@@ -294,7 +396,7 @@ def test_a_stream_at_its_bound_is_ended_here() -> None:
 
 def test_a_finished_stream_only_wants_its_end_mark() -> None:
     finished = SoFar("chatcmpl-1", 17, "m", "Hello", 3, "stop")
-    assert continuation(body(9), finished) == Ending(b"")
+    assert continuation(body(9), finished) == Ending(b"", "stop")
 
 
 def test_nothing_said_yet_sends_the_request_again_as_it_came() -> None:
@@ -302,11 +404,6 @@ def test_nothing_said_yet_sends_the_request_again_as_it_came() -> None:
     assert continuation(asked, SoFar()) == Continuation(asked, None)
     step = continuation(asked, SoFar("chatcmpl-1", 17, "m"))
     assert step == Continuation(asked, Continued(id="chatcmpl-1", created=17, completion_tokens=0))
-
-
-def test_a_text_that_ends_in_very_many_spaces_is_left_alone() -> None:
-    many = SoFar("chatcmpl-1", 17, "m", "x" + " " * 257, 3)
-    assert continuation(body(9), many) is None
 
 
 @pytest.mark.parametrize("asked", [b"", b"[]", b"{", b'{"messages":[{"role":7}]}', b"{}"])

@@ -1,6 +1,13 @@
 """From a request to what routing is asked, through a pipeline with several replicas."""
 
+import hashlib
+from dataclasses import dataclass
+
+import pytest
+
+from helexa.cortex.gateway.auth import StaticKeys
 from helexa.cortex.gateway.steering import asked_of
+from helexa.cortex.orchestrator.prefix import Realms
 from helexa.cortex.orchestrator.router import Router
 from tests.fakes.gateway import World
 
@@ -76,3 +83,36 @@ def test_callers_are_told_of_the_route_only_where_the_settings_say_so() -> None:
         finish(world)
         line = f"x-helexa-route: {place};reason=least_loaded;eligible=2\r\n"
         assert (line in caller.text) is shown
+
+
+@dataclass(frozen=True)
+class Key:
+    key_id: str
+    name: str = ""
+
+    @property
+    def digest(self) -> bytes:
+        return hashlib.sha256(self.key_id.encode()).digest()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_one_key_learns_nothing_of_what_another_one_asked_unless_they_share(shared: bool) -> None:
+    """S33: the route of a guessed prompt is that of a new one; engines are told to keep apart."""
+    router = Router(shown=True, realms=Realms(b"secret", shared=shared))
+    names = ("n1", "n2", "n3", "n4")
+    keys = StaticKeys([Key("alice"), Key("bob")])
+    world = World(*names, router=router, authenticator=keys)
+    reasons = []
+    for who in (b"alice", b"alice", b"bob"):
+        _, caller = world.ask(headers={b"authorization": b"Bearer " + who}, messages=LONG)
+        job = world.job(where(world))
+        assert job.head.keeps_apart is not shared
+        finish(world)
+        reasons.append(caller.text.partition("reason=")[2].partition(";")[0])
+    assert reasons == ["least_loaded", "prefix", "prefix" if shared else "least_loaded"]
+
+
+def test_without_keys_there_is_nobody_to_keep_apart() -> None:
+    world = World("n1", "n2")
+    world.ask()
+    assert not world.job(where(world)).head.keeps_apart

@@ -1,16 +1,17 @@
 """Waiting for a seat or a model, as scripts: who is let in, when, and what the others are told."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
 
 from helexa.cortex.gateway.metering import Outcome
-from helexa.cortex.orchestrator.filters import WAITING_PER_REPLICA_MAX
+from helexa.cortex.orchestrator.events import ModelWanted
 from helexa.cortex.orchestrator.requests import RoutingRequest
 from helexa.cortex.orchestrator.router import Router
-from helexa.cortex.orchestrator.snapshot import Replica
+from helexa.cortex.orchestrator.snapshot import WAITING_PER_REPLICA_MAX, FleetSnapshot, Replica
 from helexa.protocol.errors import Refusal
 from helexa.protocol.ids import NeuronId
 from helexa.protocol.ports import ANONYMOUS, Principal
@@ -299,3 +300,64 @@ def test_a_replica_with_one_seat_may_serve_anonymous_callers() -> None:
     world.job().say(CHUNK + DONE)
     world.job().end()
     assert nobody.complete
+
+
+def reseated(useful_seats: int | None) -> FleetSnapshot:
+    """The fleet of `n1`, whose replica is given so many seats of those that its engine has."""
+    made = snapshot_of("n1")
+    (replica,) = made.models["m"].replicas
+    view = replace(made.models["m"], replicas=(replace(replica, useful_seats=useful_seats),))
+    return replace(made, models={"m": view}, memo={})
+
+
+def test_a_replica_is_given_no_more_than_was_learned_to_be_of_use() -> None:
+    """Its engine has more seats, so what goes past them would be at work, not in line."""
+    world = crowded(taken=0, queue_requests_max=8)
+    world.publish(reseated(2))
+    for _ in range(5):
+        ask(world, "a")
+    assert (len(jobs(world)), world.pipeline.room.queued) == (2, 3)
+    finish(world)
+    assert (len(jobs(world)), world.pipeline.room.queued) == (3, 2)
+
+
+def test_seats_that_are_given_back_are_filled_at_once_and_fewer_cut_nobody() -> None:
+    world = crowded(taken=0, queue_requests_max=8)
+    world.publish(reseated(2))
+    callers = [ask(world, "a") for _ in range(6)]
+    world.publish(reseated(None))
+    assert (len(jobs(world)), world.pipeline.room.queued) == (6, 0)
+    world.publish(reseated(2))
+    ask(world, "a")
+    for index in range(6):
+        finish(world, index)
+    assert [caller.body for caller in callers] == [ANSWER] * 6
+    assert len(jobs(world)) == 7
+
+
+def test_anonymous_callers_leave_the_last_seat_of_those_that_are_of_use() -> None:
+    world = crowded(taken=0)
+    world.publish(reseated(2))
+    ask(world, "a")
+    nobody = ask(world)
+    assert (len(jobs(world)), world.pipeline.room.queued, nobody.text) == (1, 1, "")
+
+
+def test_a_request_is_held_while_the_neuron_of_its_model_is_on_its_way_back() -> None:
+    """Right after a restart of cortex: held as for a model that loads, and bounded by it."""
+    world = World("n1")
+    away = snapshot_of()
+    view = replace(away.models["m"], expected=True, because="waits for n1")
+    world.snapshot = replace(away, models={"m": view}, memo={})
+    _, caller = world.ask()
+    assert (world.pipeline.room.held, caller.text) == (1, "")
+    assert any(isinstance(report, ModelWanted) for report in world.reports)
+    _, other = world.ask()
+    world.publish(snapshot_of("n1"))
+    finish(world, 0)
+    assert caller.body == ANSWER
+    world.publish(snapshot_of())
+    finish(world, 1)
+    assert other.body == ANSWER
+    _, late = world.ask()
+    assert (late.status, late.error["code"]) == (503, "service_unavailable")

@@ -2,10 +2,11 @@
 
 from helexa.cortex.observe.placing import placing
 from helexa.cortex.orchestrator.demand import DemandSample
-from helexa.cortex.orchestrator.events import DemandSampled, DesiredChanged
+from helexa.cortex.orchestrator.events import DemandSampled, DesiredChanged, NeuronHeard, Tick
 from helexa.cortex.orchestrator.fleet import FleetState
 from helexa.cortex.orchestrator.rules import ModelRules, Priority
-from helexa.protocol.ids import ModelId
+from helexa.cortex.orchestrator.useful_seats import OBSERVATIONS_MIN, Achieved
+from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
 from tests.fakes.fleet import GIB, expected_at_nine, fleet, joined, model, register, status
 
@@ -62,6 +63,25 @@ def test_nobody_left_to_take_it_is_said() -> None:
     assert told is not None
     assert told["because"] == "every neuron has it already"
     assert placing(state.snapshot(0.0), "nobody", 0.0) is None
+
+
+def test_the_seats_of_each_replica_are_told_with_what_was_learned_of_them() -> None:
+    """R6.10."""
+    state = fleet(model("m"))
+    state.apply([joined(1, register("n1", status(model("m"))))], 0.0)
+    state.snapshot(0.0)
+    told = tuple(
+        Achieved(NeuronId("n1"), OBSERVATIONS_MIN, count, speed)
+        for count, speed in ((2, 30), (4, 15))
+    )
+    state.apply([DemandSampled((DemandSample(M, finished=40, achieved=told),))], 9.0)
+    state.apply([NeuronHeard(NeuronId("n1"), 1, 10.0), Tick()], 10.0)
+    shown = placing(state.snapshot(10.0), "m", 10.0)
+    assert shown is not None
+    assert shown["seats"] == [
+        {"neuron": "n1", "seats": 2, "engine_seats": 4, "tokens_per_s": {2: 60.0, 4: 60.0},
+         "probing": False},
+    ]  # fmt: skip
 
 
 def test_the_hours_of_a_forecast_are_told_and_what_they_mean_now() -> None:

@@ -31,7 +31,7 @@ def test_a_served_model_shows_where_it_runs() -> None:
     assert shown["replicas"] == [
         {
             "neuron": "n1", "healthy": True, "cordoned": False, "circuit": "closed", "seats": 4,
-            "active_requests": 0, "memory_bytes": GIB, "tokens_per_second": None,
+            "engine_seats": 4, "active_requests": 0, "memory_bytes": GIB, "tokens_per_second": None,
         }
     ]  # fmt: skip
 

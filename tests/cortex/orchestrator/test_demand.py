@@ -6,16 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helexa.cortex.orchestrator.demand import (
-    CONCURRENCIES,
     LEARNED_MAX,
-    OBSERVATIONS_MIN,
     DemandSample,
     DemandState,
     Learned,
     ModelDemand,
-    Throughput,
     hardware_key,
 )
+from helexa.cortex.orchestrator.useful_seats import OBSERVATIONS_MIN, PROBE_S
 from helexa.protocol.ids import ModelId
 from helexa.protocol.neuron import Device
 from tests.fakes.fleet import GIB, capabilities
@@ -96,35 +94,36 @@ def test_load_times_are_learned_per_machine_and_guessed_from_others() -> None:
     state = DemandState()
     state.loaded((M, "echo", "cpu"), 10.0)
     state.loaded((M, "echo", "cpu"), 20.0)
-    learned = Learned(state.load_s, state.throughput)
+    learned = Learned(state.load_s, state.useful)
     assert learned.load_time_s(M, "echo", "cpu") == 15.0
     assert learned.load_time_s(M, "echo", "gpu") == 15.0
     assert learned.load_time_s(ModelId("x"), "echo", "cpu") is None
 
 
-def test_useful_concurrency_is_learned_per_engine_and_machine() -> None:
-    """R6.10: beyond the knee more requests at a time bring no more tokens."""
+def test_useful_seats_are_learned_per_model_engine_and_machine() -> None:
+    """R6.10: and the models for which that changed are told."""
     state = DemandState()
-    for concurrency, speed in ((1, 30.0), (2, 58.0), (4, 95.0), (8, 99.0)):
-        for _ in range(OBSERVATIONS_MIN):
-            state.worked(("llamacpp", "cpu"), concurrency, speed)
-    learned = Learned(state.load_s, state.throughput)
-    assert learned.seats("llamacpp", "cpu", 8) == 4
-    assert learned.seats("llamacpp", "cpu", 2) == 2, "never more than the engine has"
-    assert learned.seats("llamacpp", "gpu", 8) == 8, "another machine is another matter"
+    key = (M, "llamacpp", "cpu")
+    for concurrency, speed in ((2, 58.0), (4, 95.0), (8, 99.0)):
+        state.worked(key, concurrency, speed, OBSERVATIONS_MIN)
+    assert state.settle(least=2, now=1.0) == {M}
+    assert state.settle(least=2, now=2.0) == set()
+    learned = Learned(state.load_s, state.useful)
+    assert learned.seats(key, 8, 2) == 4
+    assert learned.seats((M, "llamacpp", "gpu"), 8, 2) == 8, "another machine is another matter"
+    assert learned.seats((ModelId("x"), "llamacpp", "cpu"), 8, 2) == 8, "and so is another model"
 
 
-def test_nothing_is_learned_from_too_little() -> None:
-    few = Throughput()
-    for _ in range(OBSERVATIONS_MIN - 1):
-        few = few.with_sample(1, 10.0).with_sample(8, 10.0)
-    assert few.knee() is None
-    rising = Throughput()
-    for _ in range(OBSERVATIONS_MIN):
-        rising = rising.with_sample(1, 10.0).with_sample(8, 80.0)
-    assert rising.knee() is None, "the best was seen at the highest: there may be more to come"
-    assert Throughput().with_sample(1e9, 1.0).observations[-1] == 1
-    assert len(Throughput().observations) == len(CONCURRENCIES)
+def test_a_probe_begins_where_requests_wait() -> None:
+    state = DemandState()
+    key = (M, "llamacpp", "cpu")
+    for concurrency in (2, 4, 8):
+        state.worked(key, concurrency, 50.0, OBSERVATIONS_MIN)
+    state.settle(least=2, now=0.0)
+    assert state.settle(least=2, now=PROBE_S) == set()
+    state.take([DemandSample(M, arrivals=9, waiting=1)], PROBE_S)
+    assert state.settle(least=2, now=PROBE_S) == {M}
+    assert Learned(useful=state.useful).seats(key, 8, 2) == 4
 
 
 def test_what_is_learned_has_a_bound() -> None:

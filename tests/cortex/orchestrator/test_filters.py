@@ -92,3 +92,12 @@ def test_what_an_engine_would_silently_drop_is_refused_by_its_field(
     refusal = refuse_unsupported(asked, view)
     assert (refusal.status, refusal.param) == (400, param)
     assert "/v1/models" in refusal.because
+
+
+def test_a_replica_that_is_given_fewer_seats_than_its_engine_has_says_why_it_is_full() -> None:
+    given = candidate(in_flight=2, useful_seats=2)
+    full = BY_NAME["seats"]
+    assert full.keep(request(), [given, candidate(in_flight=5)]) == [candidate(in_flight=5)]
+    assert full.because(request(), given) == (
+        "2 requests on 2 seats (its engine has 4; more than 2 at a time bring no more)"
+    )

@@ -359,11 +359,14 @@ def test_new_hardware_or_engines_lift_refusals() -> None:
 def test_without_preload_a_model_is_loaded_when_it_is_asked_for() -> None:
     state = fleet(model(), rules=ON_DEMAND)
     state.apply([joined(1, register("n1"))], 0.0)
-    assert decide(state, 0.0) == []
-    assert state.snapshot(0.0).models["m"].loadable
-    state.apply([ModelWanted(M, "request-1")], 1.0)
-    (upsert,) = decide(state, 1.0)
-    assert upsert.cause == "request-1"
+    (upsert,) = decide(state, 0.0)
+    assert isinstance(upsert.command, UpsertModelConfig)
+    view = state.snapshot(0.0).models["m"]
+    assert (view.loadable, view.loading) == (True, False)
+    answer = ProvisioningResponse(command_id=upsert.command_id, model_id=M, accepted=True)
+    state.apply([CommandAnswered(N1, 1, answer), ModelWanted(M, "request-1")], 1.0)
+    (load,) = decide(state, 1.0)
+    assert (load.command, load.cause) == (LoadModel(model_id=M), "request-1")
 
 
 def test_a_model_that_only_a_neuron_knows_is_loaded_on_demand() -> None:

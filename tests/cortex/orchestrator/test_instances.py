@@ -6,7 +6,7 @@ from helexa.cortex.orchestrator.instances import (
     disconnected,
     expired,
     issued,
-    makes_ours,
+    marked,
     reported,
     requests_ended,
     undelivered,
@@ -37,10 +37,24 @@ def test_a_command_waits_for_its_answer_until_a_deadline() -> None:
 
 def test_what_this_cortex_brings_or_loads_is_its_own_and_a_newer_config_makes_nothing_so() -> None:
     bring, running = UpsertModelConfig(config=model()), Instance(status=status(model()))
-    assert makes_ours(issued(Instance(), C1, bring, 0.0, 10.0))
-    assert makes_ours(issued(running, C1, LOAD, 0.0, 10.0))
-    assert not makes_ours(issued(running, C1, bring, 0.0, 10.0))
-    assert not makes_ours(issued(running, C1, UnloadModel(model_id=M), 0.0, 10.0))
+    unload = UnloadModel(model_id=M)
+    commands = ((Instance(), bring), (running, LOAD), (running, bring), (running, unload))
+    told = [issued(instance, C1, command, 0.0, 10.0) for instance, command in commands]
+    assert [marked(each, configured=True).owned for each in told] == [True, True, False, False]
+    lent = [marked(each, configured=False) for each in told]
+    assert [(each.owned, each.lent) for each in lent] == [
+        (False, False), (False, True), (False, False), (False, False),
+    ]  # fmt: skip
+
+
+def test_what_was_lent_is_lent_until_it_is_unloaded() -> None:
+    """A report from before the load reached the neuron changes nothing."""
+    told = marked(issued(Instance(), C1, LOAD, 0.0, 10.0), configured=False)
+    states = (ModelState.UNLOADED, ModelState.LOADING, ModelState.LOADED, ModelState.UNLOADING)
+    for state in states:
+        told = reported(told, status(model(), state), 1.0, POLICY)
+        assert told.lent
+    assert not reported(told, status(model(), ModelState.UNLOADED), 2.0, POLICY).lent
 
 
 def test_an_accepted_config_is_known() -> None:

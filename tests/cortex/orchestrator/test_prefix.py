@@ -9,8 +9,10 @@ from helexa.cortex.orchestrator.prefix import (
     CONVERSATIONS_PER_READING,
     CUTS,
     HOLDERS_MAX,
+    REALMS_MAX,
     Holder,
     PrefixIndex,
+    Realms,
     blocks_of,
     holder_of,
     neuron_of,
@@ -141,3 +143,47 @@ def test_it_never_grows_past_its_bounds_and_never_tells_of_what_was_not_sent(
         assert len(index) <= blocks_max
         for found, size_bytes in index.holders(blocks(9000, seed)).items():
             assert size_bytes <= most[found, seed]
+
+
+# ── whose prompts ─────────────────────────────────────────────────────────────────────────────
+
+
+def hashes(realms: Realms, tenant: str, text: bytes = TEXT) -> set[int]:
+    return set(blocks_of(memoryview(text), b"m", realms.of(tenant)))
+
+
+def test_the_same_prompt_of_two_tenants_has_no_hash_in_common() -> None:
+    """S33: whoever guesses another one's prompt is not sent to where that was read."""
+    realms = Realms(b"secret")
+    assert hashes(realms, "alice") == hashes(realms, "alice")
+    assert not hashes(realms, "alice") & hashes(realms, "bob")
+    index = PrefixIndex()
+    index.note(blocks_of(memoryview(TEXT), b"m", realms.of("alice")), A)
+    assert index.holders(blocks_of(memoryview(TEXT), b"m", realms.of("bob"))) == {}
+
+
+def test_no_prompt_at_all_can_be_taken_for_one_of_another_tenant() -> None:
+    """The upper bits are the tenant's, whatever the text is."""
+    realms = Realms(b"secret")
+    tags = [{value >> 32 for value in hashes(realms, who)} for who in ("alice", "bob")]
+    assert [len(each) for each in tags] == [1, 1]
+    assert tags[0] != tags[1]
+    assert all(value < 1 << 60 for value in hashes(realms, "alice"))
+
+
+def test_hashes_cannot_be_told_without_the_secret() -> None:
+    assert not hashes(Realms(b"one"), "alice") & hashes(Realms(b"another"), "alice")
+
+
+def test_tenants_may_share_their_prompts() -> None:
+    realms = Realms(b"secret", shared=True)
+    assert hashes(realms, "alice") == hashes(realms, "bob")
+
+
+def test_very_many_tenants_fill_no_memory_and_keep_their_realms() -> None:
+    realms = Realms(b"secret")
+    first = realms.of("0")
+    made = {realms.of(str(number)) for number in range(2 * REALMS_MAX)}
+    assert len(made) == 2 * REALMS_MAX
+    assert len(realms._known) == REALMS_MAX
+    assert realms.of("0") == first

@@ -6,14 +6,17 @@ from types import MappingProxyType
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from helexa.cortex.control_plane.memory import events_of, memory_of
 from helexa.cortex.orchestrator.commands import Provision
 from helexa.cortex.orchestrator.demand import DemandSample
 from helexa.cortex.orchestrator.events import (
+    CapabilitiesChanged,
     CommandAnswered,
     DemandSampled,
     DesiredChanged,
     ModelPinned,
     ModelReported,
+    ModelUnwanted,
     ModelWanted,
     NeuronBeat,
     NeuronGone,
@@ -21,15 +24,16 @@ from helexa.cortex.orchestrator.events import (
     Tick,
 )
 from helexa.cortex.orchestrator.fleet import FleetState
-from helexa.cortex.orchestrator.policy import REPLACE_AFTER_S, SURPLUS_S
+from helexa.cortex.orchestrator.policy import REPLACE_AFTER_S, SURPLUS_S, FleetPolicy
 from helexa.cortex.orchestrator.provisioner import by_need, reconcile
 from helexa.cortex.orchestrator.rules import ModelRules, Priority, ProvisioningPolicy
 from helexa.cortex.orchestrator.snapshot import DesiredModel
 from helexa.protocol.control import LoadModel, ProvisioningResponse, UnloadModel, UpsertModelConfig
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
+from helexa.protocol.model import ModelConfig
 from helexa.protocol.neuron import NeuronHealth, NeuronLoad
-from tests.fakes.fleet import GIB, expected_at_nine, fleet, joined, model, register, status
+from tests.fakes.fleet import CHAT, GIB, expected_at_nine, fleet, joined, model, register, status
 from tests.fakes.fleet_world import FleetWorld
 from tests.fakes.neuron_model import ModelNeuron
 
@@ -137,6 +141,98 @@ def test_only_what_this_cortex_put_there_is_taken_away() -> None:
     state.apply([NeuronBeat(N1, 1, NeuronHealth(), NeuronLoad(), (status(theirs),))], 14.0)
     state.apply([Tick()], 14.0)
     assert reconcile(state.snapshot(14.0), 14.0) == []
+
+
+KEEP_ALIVE_S = 100.0
+
+
+def lent(*others: ModelConfig) -> FleetState:
+    """A fleet whose neuron has a config of `m` that no config of cortex names; `m` was loaded on
+    request at 2 s."""
+    policy = FleetPolicy(provisioning=ProvisioningPolicy(keep_alive_s=KEEP_ALIVE_S))
+    state = fleet(*others, policy=policy, rules=ModelRules(min_replicas=0))
+    known = [status(config, ModelState.UNLOADED) for config in (model(), *others)]
+    state.apply([joined(1, register("n1", *known))], 0.0)
+    state.snapshot(0.0)
+    state.apply([ModelWanted(M, "request-1")], 0.0)
+    (load,) = state.issue(reconcile(state.snapshot(0.0), 0.0), 0.0)
+    assert isinstance(load.command, LoadModel)
+    state.apply([ModelReported(N1, 1, status(model(), ModelState.LOADING))], 1.0)
+    state.apply([ModelReported(N1, 1, status(model()))], 2.0)
+    return state
+
+
+def beat_of(state: FleetState, now: float) -> list[Provision]:
+    """Let the neuron be heard, and a tick pass; return what is asked for then, if a plan is due."""
+    heard = NeuronBeat(N1, 1, NeuronHealth(), NeuronLoad(), (status(model()),))
+    state.apply([heard, Tick()], now)
+    due = state.plan_is_due(now)
+    return state.issue(reconcile(state.snapshot(now), now), now) if due else []
+
+
+def test_a_model_that_only_a_neuron_knows_leaves_by_the_default_keep_alive() -> None:
+    """Its config is the neuron's own, and stays there."""
+    state = lent()
+    assert beat_of(state, 2.0 + KEEP_ALIVE_S - 1.0) == []
+    (unload,) = beat_of(state, 2.0 + KEEP_ALIVE_S)
+    assert unload.command == UnloadModel(model_id=M)
+    assert unload.cause == "idle for 100 s"
+
+
+def test_a_model_that_only_a_neuron_knows_stays_while_it_is_used() -> None:
+    state = lent()
+    state.apply([DemandSampled((DemandSample(M, arrivals=1, in_flight=1),))], 50.0)
+    assert beat_of(state, 500.0) == [], "in use"
+    state.apply([DemandSampled((DemandSample(M, finished=1),))], 510.0)
+    assert beat_of(state, 510.0 + KEEP_ALIVE_S - 1.0) == []
+    for_ever = ProvisioningPolicy(keep_alive_s=None)
+    state.apply([DesiredChanged(models=(), policy=for_ever)], 600.0)
+    assert beat_of(state, 5000.0) == []
+
+
+def test_what_somebody_else_loaded_from_a_neuron_s_own_config_is_left_alone() -> None:
+    state = fleet(policy=FleetPolicy(provisioning=ProvisioningPolicy(keep_alive_s=KEEP_ALIVE_S)))
+    state.apply([joined(1, register("n1", status(model())))], 0.0)
+    state.snapshot(0.0)
+    assert beat_of(state, 10_000.0) == []
+
+
+def test_a_pinned_model_that_only_a_neuron_knows_does_not_leave() -> None:
+    state = lent()
+    state.apply([ModelPinned(M, pinned=True)], 3.0)
+    assert beat_of(state, 10_000.0) == []
+    state.apply([ModelPinned(M, pinned=False)], 10_001.0)
+    (unload,) = beat_of(state, 10_002.0)
+    assert unload.command == UnloadModel(model_id=M)
+
+
+def test_a_model_that_was_loaded_on_request_makes_room_like_any_other() -> None:
+    other = model("other")
+    state = lent(other)
+    small = register("n1", status(model()), budget_bytes=GIB)
+    state.apply(
+        [
+            CapabilitiesChanged(
+                N1, 1, small.capabilities, (status(model()), status(other, ModelState.UNLOADED))
+            )
+        ],
+        10.0,
+    )
+    state.snapshot(10.0)
+    state.apply([ModelWanted(ModelId("other"), "request-2")], 20.0)
+    (unload,) = state.issue(reconcile(state.snapshot(20.0), 20.0), 20.0)
+    assert (unload.model_id, unload.makes_room_for) == ("m", "other")
+
+
+def test_what_was_lent_is_remembered_over_a_restart_of_cortex() -> None:
+    memory = memory_of(lent().snapshot(2.0))
+    again = fleet(policy=FleetPolicy(provisioning=ProvisioningPolicy(keep_alive_s=KEEP_ALIVE_S)))
+    again.apply(events_of(memory), 0.0)
+    again.apply([joined(1, register("n1", status(model())))], 1.0)
+    again.snapshot(1.0)
+    assert beat_of(again, 50.0) == []
+    (unload,) = beat_of(again, 1.0 + KEEP_ALIVE_S)
+    assert unload.command == UnloadModel(model_id=M)
 
 
 def test_an_unload_that_was_refused_waits_before_it_is_asked_for_again() -> None:
@@ -288,6 +384,7 @@ def test_a_model_in_use_has_its_turn_and_then_makes_room() -> None:
     ask(world, "a")
     world.run(5)
     busy = DemandSampled((DemandSample(A, arrivals=1, finished=1, service_s=1.0, in_flight=2),))
+    world.happen(busy)
     world.happen(ModelWanted(B, "request"))
     start = world.now
     while not world.replicas("b"):
@@ -475,3 +572,35 @@ def test_reconciling_converges_then_is_silent_and_never_over_commits(
         assert view.unplaceable or view.loadable, view
         for neuron in world.neurons.values():
             assert neuron.memory_bytes() + size > neuron.budget_bytes, "it would have fitted"
+
+
+def test_a_model_on_demand_is_told_to_one_neuron_so_that_it_is_known_what_it_can_do() -> None:
+    """R3.34, lesson 43: that one reads the header of its weights, and loads nothing."""
+    state = fleet(model(), rules=ModelRules(min_replicas=0))
+    state.apply([joined(1, register("n1")), joined(2, register("n2"))], 0.0)
+    (told,) = state.issue(reconcile(state.snapshot(0.0), 0.0), 0.0)
+    assert told.command == UpsertModelConfig(config=model())
+    assert reconcile(state.snapshot(0.0), 0.0) == [], "it is on its way"
+    assert not state.snapshot(0.0).models["m"].loading
+    answer = ProvisioningResponse(command_id=told.command_id, model_id=M, accepted=True)
+    known = ModelReported(told.neuron_id, told.connection, status(model(), ModelState.UNLOADED))
+    state.apply([CommandAnswered(told.neuron_id, told.connection, answer), known], 1.0)
+    assert reconcile(state.snapshot(1.0), 1.0) == []
+    view = state.snapshot(1.0).models["m"]
+    assert (view.capability, view.loading, view.loadable) == (CHAT, False, True)
+
+
+def test_a_neuron_that_refuses_a_config_is_not_followed_by_all_others() -> None:
+    state = fleet(model(), rules=ModelRules(min_replicas=0))
+    state.apply([joined(number, register(f"n{number}")) for number in range(1, 9)], 0.0)
+    (told,) = state.issue(reconcile(state.snapshot(0.0), 0.0), 0.0)
+    no = ProvisioningResponse(command_id=told.command_id, model_id=M, accepted=False, because="R1")
+    state.apply([CommandAnswered(told.neuron_id, told.connection, no)], 1.0)
+    assert reconcile(state.snapshot(1.0), 1.0) == []
+
+
+def test_nothing_is_told_of_a_model_that_an_operator_sent_away() -> None:
+    state = fleet(model(), rules=ModelRules(min_replicas=0))
+    state.snapshot(0.0)
+    state.apply([ModelUnwanted(M), joined(1, register("n1"))], 0.0)
+    assert reconcile(state.snapshot(0.0), 0.0) == []

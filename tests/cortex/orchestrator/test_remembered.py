@@ -2,17 +2,19 @@
 
 import msgspec
 
-from helexa.cortex.orchestrator.demand import DemandState, ModelDemand, Throughput
+from helexa.cortex.orchestrator.demand import DemandState, ModelDemand
 from helexa.cortex.orchestrator.forecast import HOURS, NEVER, Forecaster, with_day
 from helexa.cortex.orchestrator.remembered import (
     DemandMemory,
     RememberedModel,
+    RememberedSeats,
     learned_of,
     remembered_model,
     restored_demand,
     restored_forecast,
 )
 from helexa.cortex.orchestrator.sizing import Scale
+from helexa.cortex.orchestrator.useful_seats import OBSERVATIONS_MIN, PROBE_S, Curve
 from helexa.protocol.ids import ModelId
 
 M = ModelId("m")
@@ -25,13 +27,15 @@ def test_what_was_learned_comes_back_and_has_faded_by_the_time_away() -> None:
         at_s=100.0, requests=(8.0, 8.0, 8.0), service_s=2.0, in_flight=3, last_asked_s=90.0
     )
     state.loaded((M, "echo", "cpu"), 12.0)
-    state.worked(("echo", "cpu"), 2, 50.0)
-    loads, throughputs = learned_of(state)
+    for concurrency in (2, 4):
+        state.worked((M, "echo", "cpu"), concurrency, 50.0, OBSERVATIONS_MIN)
+    state.settle(least=2, now=100.0)
+    loads, seats = learned_of(state)
     kept = remembered_model(
         M, state.models[M], 100.0, scale=Scale(2), forecast=Forecaster(), pinned=True,
         set_aside=False,
     )  # fmt: skip
-    memory = DemandMemory(models=(kept,), loads=loads, throughputs=throughputs)
+    memory = DemandMemory(models=(kept,), loads=loads, seats=seats)
     memory = msgspec.json.decode(msgspec.json.encode(memory), type=DemandMemory)
     again = restored_demand(memory, 7.0, away_s=600.0)
     demand = again.models[M]
@@ -39,8 +43,17 @@ def test_what_was_learned_comes_back_and_has_faded_by_the_time_away() -> None:
     assert (demand.in_flight, demand.service_s) == (0, 2.0)
     assert demand.idle_s(7.0) == 600.0
     assert again.load_s == {(M, "echo", "cpu"): 12.0}
-    assert again.throughput["echo", "cpu"] == Throughput().with_sample(2, 50.0)
+    useful = again.useful[M, "echo", "cpu"]
+    assert (useful.limit, useful.probe_at_s) == (2, 7.0 + PROBE_S)
+    assert useful.curve == state.useful[M, "echo", "cpu"].curve
     assert (kept.replicas, kept.pinned) == (2, True)
+
+
+def test_seats_of_another_shape_are_learned_anew() -> None:
+    short = Curve(tokens_per_s=(1.0,), observations=(99,))
+    odd = [RememberedSeats(model_id=M, engine="echo", hardware="cpu", curve=short)]
+    odd += [RememberedSeats(model_id=M, engine="vllm", hardware="cpu", curve=Curve(), limit=3)]
+    assert restored_demand(DemandMemory(seats=tuple(odd)), 0.0, away_s=0.0).useful == {}
 
 
 def test_hours_come_back_with_the_one_that_was_under_way() -> None:

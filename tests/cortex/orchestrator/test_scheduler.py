@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helexa.cortex.orchestrator.filters import COUNTS_PER_REPLICA_MAX, WAITING_PER_REPLICA_MAX
+from helexa.cortex.orchestrator.filters import COUNTS_PER_REPLICA_MAX
 from helexa.cortex.orchestrator.prefix import blocks_of, holder_of
 from helexa.cortex.orchestrator.requests import RoutingDecision
 from helexa.cortex.orchestrator.router import Router
 from helexa.cortex.orchestrator.scheduler import explain, route
-from helexa.cortex.orchestrator.snapshot import ModelView
+from helexa.cortex.orchestrator.snapshot import WAITING_PER_REPLICA_MAX, ModelView
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.ids import NeuronId
 from helexa.protocol.lifecycle import ModelState
@@ -283,7 +283,7 @@ def test_routing_picks_an_eligible_replica_whenever_there_is_one_and_never_anoth
         **asks,
     )
     counts = operation is Operation.COUNT_TOKENS
-    past_seats = COUNTS_PER_REPLICA_MAX if counts else WAITING_PER_REPLICA_MAX
+    past_seats = WAITING_PER_REPLICA_MAX + counts * COUNTS_PER_REPLICA_MAX
     eligible = {
         f"n{i}"
         for i, (capability, marks, load) in enumerate(rows)

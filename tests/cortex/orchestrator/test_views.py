@@ -1,14 +1,30 @@
 """What a model looks like across the fleet."""
 
-from helexa.cortex.orchestrator.events import HealthReported, ModelReported, NeuronGone
+import msgspec
+import pytest
+
+from helexa.cortex.control_plane.memory import events_of, memory_of
+from helexa.cortex.orchestrator.events import (
+    HealthReported,
+    ModelReported,
+    NeuronGone,
+    NeuronMarked,
+    Tick,
+)
+from helexa.cortex.orchestrator.fleet import FleetState
 from helexa.cortex.orchestrator.ledger import Ledger
+from helexa.cortex.orchestrator.policy import REPLACE_AFTER_S
 from helexa.cortex.orchestrator.provisioner import reconcile
+from helexa.cortex.orchestrator.rules import ModelRules
 from helexa.cortex.orchestrator.snapshot import EMPTY, ModelView, Outlook
 from helexa.cortex.orchestrator.views import Picture, changed_views, names_of
+from helexa.protocol.control import Register
 from helexa.protocol.ids import NeuronId
 from helexa.protocol.lifecycle import ModelState
+from helexa.protocol.model import ModelConfig
 from helexa.protocol.neuron import NeuronHealth
-from tests.fakes.fleet import EMBEDDINGS, fleet, joined, model, register, status
+from helexa.protocol.version import VERSION, VERSION_CONTINUES
+from tests.fakes.fleet import CHAT, EMBEDDINGS, fleet, joined, model, register, status
 
 N1 = NeuronId("n1")
 
@@ -67,6 +83,50 @@ def test_a_neuron_that_just_vanished_is_waited_for() -> None:
     assert "n1 is not connected" in view.because
 
 
+def restarted(*configs: ModelConfig, before: Register) -> FleetState:
+    """A cortex that has just come back, and knows of the fleet of before."""
+    old = fleet()
+    old.apply([joined(1, before)], 0.0)
+    state = fleet(*configs, rules=ModelRules(min_replicas=0))
+    state.apply(events_of(memory_of(old.snapshot(0.0))), 0.0)
+    return state
+
+
+def test_after_a_restart_a_known_model_waits_for_a_neuron_that_may_take_it() -> None:
+    state = restarted(model(), before=register("n1"))
+    view = state.snapshot(0.0).models["m"]
+    assert (view.expected, view.unplaceable, view.loadable) == (True, False, False)
+    assert view.because == "waits for n1, which is not back since cortex restarted"
+    state.apply([Tick()], REPLACE_AFTER_S)
+    view = state.snapshot(REPLACE_AFTER_S).models["m"]
+    assert (view.expected, view.unplaceable) == (False, True), "no longer than a neuron is given"
+
+
+def test_after_a_restart_a_model_of_a_neuron_s_own_is_known_by_name() -> None:
+    """It was not loaded when cortex stopped, and no config names it."""
+    own = status(model(aliases=("mine",)), ModelState.FAILED, because="out of memory")
+    snapshot = restarted(before=register("n1", own)).snapshot(0.0)
+    assert snapshot.names["mine"] == "m"
+    assert snapshot.models["m"].expected
+    assert snapshot.models["m"].capability == CHAT
+
+
+def test_after_a_restart_nobody_waits_for_a_neuron_that_cannot_have_the_model() -> None:
+    state = restarted(model(), before=register("n1", engines=("vllm",)))
+    view = state.snapshot(0.0).models["m"]
+    assert (view.expected, view.unplaceable) == (False, True)
+
+
+def test_after_a_restart_what_is_loaded_on_a_neuron_to_come_is_waited_for() -> None:
+    """Also where its own marks would keep a further model off it."""
+    state = restarted(model(), before=register("n1", status(model())))
+    state.apply([NeuronMarked(N1, cordoned=True, draining=False)], 0.0)
+    assert state.snapshot(0.0).models["m"].expected
+    state.apply([joined(1, register("n1", status(model())))], 1.0)
+    view = state.snapshot(1.0).models["m"]
+    assert (view.expected, len(view.replicas)) == (False, 1)
+
+
 def test_an_id_beats_an_alias_and_the_first_id_has_a_shared_alias() -> None:
     views = {
         "a": ModelView(config=model("a", aliases=("b", "shared"))),
@@ -105,3 +165,15 @@ def test_a_neuron_s_problems_keep_nobody_from_what_runs_there() -> None:
     state.apply([HealthReported(N1, 1, ill)], 1.0)
     (replica,) = state.snapshot(1.0).models["m"].replicas
     assert replica.healthy
+
+
+@pytest.mark.parametrize("version", range(1, VERSION + 2))
+def test_a_neuron_of_an_older_protocol_is_not_asked_to_continue_a_stream(version: int) -> None:
+    """Its engine could, but it would tell a second id and role, and text that the caller has."""
+    state = fleet(model())
+    resumes = msgspec.structs.replace(CHAT, resume=True)
+    told = status(model(), capability=resumes)
+    state.apply([joined(1, register("n1", told, version=version))], 0.0)
+    [replica] = state.snapshot(0.0).models["m"].replicas
+    assert replica.capability.resume is (version >= VERSION_CONTINUES)
+    assert msgspec.structs.replace(replica.capability, resume=True) == resumes

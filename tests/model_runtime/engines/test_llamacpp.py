@@ -12,6 +12,7 @@ from helexa.model_runtime.interfaces import Failure
 from helexa.protocol.errors import ErrorCode
 from helexa.protocol.model import ModelCapability
 from helexa.protocol.workload import Operation, Workload
+from tests.fakes import llama_stream as ls
 from tests.fakes.launches import EMBEDDER, WEIGHTS, config, inbound, launch
 
 ENGINE = LlamaCpp()
@@ -261,3 +262,23 @@ def test_embeddings_pass_and_a_wrong_size_is_refused():
     assert isinstance(call.translation, WholeTranslation)
     wrong, _ = sent({"input": "x", "dimensions": 7}, Operation.EMBEDDINGS, capability=capability)
     assert "384" in wrong.message
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(("tenant", "told"), [("", 24), ("alice", 0)])
+def test_a_tenant_is_not_told_what_was_cached_for_whomever(stream, tenant, told):
+    """S33: one cache serves all keys of this engine; the neuron's own books are exact."""
+    call, _ = sent(chat(ASK), stream=stream, include_usage=True, tenant=tenant)
+    out, ending = ls.translate(call.translation, ls.chat("Hi", "🙂"))
+    assert ending.usage.cached_tokens == 24
+    answers = [json.loads(out)] if not stream else ls.payloads(out)[:-1]
+    usage = answers[-1]["usage"]
+    assert usage.get("prompt_tokens_details", {}).get("cached_tokens", 0) == told
+    assert usage["prompt_tokens"] == 32
+
+
+def test_the_counts_in_a_tenants_stream_do_not_tell_it_either():
+    call, _ = sent(chat(ASK), stream=True, include_usage=True, tenant="alice")
+    counted = ls.delta(content="🙂", timings=ls.timings(predicted_n=3))
+    call.translation.on_head(200, {})
+    assert b": tokens 32 3 0\n\n" in call.translation.on_data(ls.role() + counted)

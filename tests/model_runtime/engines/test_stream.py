@@ -166,7 +166,7 @@ def test_a_completion_is_cleaned_too():
 
 def test_a_broken_answer_says_what_was_generated_and_never_looks_finished():
     whole = ls.chat("Hi", " there")
-    out, ending = run(whole[: whole.index(b'"finish_reason": "length"')], complete=False)
+    out, ending = run(whole[: whole.index(b'"finish_reason":"length"')], complete=False)
     assert ending.failure.code is ErrorCode.UPSTREAM_CONNECTION_ERROR
     assert ending.usage == Usage(prompt_tokens=32, completion_tokens=2)
     assert b"[DONE]" not in out

@@ -137,12 +137,52 @@ def test_a_stream_that_another_neuron_began_keeps_its_id():
 
 def test_a_stream_is_always_counted():
     call, body = sent({"messages": []}, stream=True)
-    assert body["stream_options"] == {"include_usage": True}
+    assert body["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
     assert isinstance(call.translation, StreamTranslation)
     call, body = sent({"messages": [], "stream_options": {}}, stream=False)
     assert body["stream"] is False
     assert "stream_options" not in body
     assert isinstance(call.translation, WholeTranslation)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"n": 2}, {"logprobs": True}, {"tools": [TOOL]}, {"response_format": {"type": "x"}}]
+)
+def test_a_stream_that_nobody_continues_is_counted_at_its_end_alone(fields):
+    _, body = sent({"messages": [], **fields}, stream=True)
+    assert body["stream_options"] == {"include_usage": True, "continuous_usage_stats": False}
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"), [("line\n\n", "line"), ("a  ", "a"), ("a", "a"), (" \n", None)]
+)
+def test_space_at_the_end_is_left_to_the_engine_and_not_told_twice(said, kept):
+    """A template that trims would have it said again; one that does not, too."""
+    part = Continued(id="first", created=7, completion_tokens=3)
+    messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": said}]
+    call, body = sent({"messages": messages}, stream=True, continues=part)
+    space = said[len(said.rstrip()) :]
+    assert body["messages"] == (
+        messages[:1] if kept is None else [messages[0], {"role": "assistant", "content": kept}]
+    )
+    assert ("continue_final_message" in body) is (kept is not None)
+    out, _ = ls.translate(call.translation, ls.chat(f"{space}next"))
+    assert said + ls.said(out) == f"{said}next"
+
+
+@pytest.mark.parametrize(
+    ("own", "tenant", "salt"),
+    [
+        ({}, "alice", "alice"),
+        ({"cache_salt": "s"}, "alice", "alice\ns"),
+        ({"cache_salt": "s"}, "", "s"),
+        ({}, "", None),
+    ],
+)
+def test_a_tenants_prompts_are_cached_for_itself_alone(own, tenant, salt):
+    """S33: whoever names another one's salt has its own before it."""
+    _, body = sent({"messages": [], **own}, tenant=tenant)
+    assert body.get("cache_salt") == salt
 
 
 def test_a_bound_on_tokens_is_clamped_and_none_is_invented():

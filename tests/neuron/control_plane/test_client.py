@@ -14,6 +14,7 @@ from helexa.protocol.control import (
     Welcome,
 )
 from helexa.protocol.join import NonceMemory, check_proof
+from helexa.protocol.version import VERSION
 from helexa.util.clock import SystemClock
 from tests.fakes.control_neuron import neuron_of
 from tests.fakes.cortex_server import CortexServer
@@ -35,7 +36,7 @@ async def test_register_comes_first_then_heartbeats_with_rising_numbers():
         await until(lambda: len(session.of(Heartbeat)) >= 4, "four heartbeats")
         register = session.messages[0]
         assert isinstance(register, Register)
-        assert (register.version_min, register.version_max) == (1, 2)
+        assert (register.version_min, register.version_max) == (1, VERSION)
         assert register.neuron.id == "n1"
         assert register.capabilities.engines == ("echo",)
         assert [status.model_id for status in register.models] == ["m"]

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from helexa.model_runtime.interfaces import Probe
 from helexa.neuron.registry.commands import RunningModel
-from helexa.neuron.runtime.supervisor_probe import ProbeFailedError, Prober
+from helexa.neuron.runtime.supervisor_probe import POLL_S, ProbeFailedError, Prober
 from helexa.protocol.ids import ModelId
 from helexa.protocol.model import ModelCapability, ModelConfig
 from helexa.util.clock import SystemClock
@@ -135,3 +135,8 @@ async def test_a_check_of_a_sick_engine_tells_its_status(prober):
     async with serving(answer) as served:
         with pytest.raises(ProbeFailedError, match="GET /health answered 500"):
             await prober.check(model_at(served.endpoint), FULL, 5.0)
+
+
+def test_requests_that_are_held_lose_little_to_the_pause_between_two_looks() -> None:
+    """Of the 50 ms that a held request may wait beyond its model's load (`bench.holding`)."""
+    assert POLL_S <= 0.02

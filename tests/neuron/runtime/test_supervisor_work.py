@@ -1,6 +1,7 @@
 """Attached servers and progress: what the supervisor does without a process of its own."""
 
 import inspect
+from collections.abc import Collection
 from dataclasses import replace
 
 import pytest
@@ -8,12 +9,13 @@ from aiohttp import web
 
 from helexa.model_runtime.interfaces import Launch, LaunchPlan
 from helexa.model_runtime.models import disk, fetching, hub, packages, store, transfer
+from helexa.neuron.hardware.gpu_memory import GpuMemory
 from helexa.neuron.runtime.supervisor_work import LATER_MAY_HELP
 from helexa.protocol.control import UpsertModelConfig
 from helexa.protocol.ids import ModelId
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.model import ModelConfig
-from tests.fakes.engines import TinyEngine
+from tests.fakes.engines import GIB, TinyEngine
 from tests.fakes.http_server import serving
 from tests.fakes.neuron_world import NeuronWorld
 from tests.fakes.waiting import until
@@ -147,3 +149,63 @@ def test_errors_that_time_heals_are_source_errors_of_the_store():
     """Each id is raised by the store; a renamed one would end all retries silently."""
     source = "".join(map(inspect.getsource, (disk, fetching, hub, packages, store, transfer)))
     assert [error_id for error_id in LATER_MAY_HELP if error_id not in source] == []
+
+
+# ── memory of GPUs ────────────────────────────────────────────────────────────────────────────
+
+
+class Gpus:
+    """Tells what it is given, one reading after the other; the last one again and again."""
+
+    def __init__(self, *readings: GpuMemory | Exception | None) -> None:
+        self.readings = list(readings)
+        self.asked: list[list[int]] = []
+
+    def read(self, pids: Collection[int]) -> GpuMemory | None:
+        self.asked.append(sorted(pids))
+        told = self.readings.pop(0) if len(self.readings) > 1 else self.readings[0]
+        if isinstance(told, Exception):
+            raise told
+        return told
+
+
+@pytest.mark.parametrize(
+    ("readings", "measured"),
+    [
+        ((GpuMemory(GIB, None), GpuMemory(4 * GIB, 2 * GIB)), 2 * GIB),
+        ((GpuMemory(GIB, None), GpuMemory(4 * GIB, None)), 3 * GIB),
+        ((GpuMemory(GIB, None), None), None),
+        ((GpuMemory(GIB, None), OSError("the driver is gone")), None),
+        ((OSError("the driver is gone"), GpuMemory(4 * GIB, 2 * GIB)), 2 * GIB),
+    ],
+)
+async def test_what_an_engine_holds_on_gpus_is_measured_once_it_serves(
+    tmp_path, readings, measured
+):
+    gpus = Gpus(*readings)
+    world = NeuronWorld(tmp_path, gpu=True, gpu_memory=gpus.read)
+    await world.supervisor.start()
+    await world.upsert()
+    await world.load()
+    await world.reach(ModelState.LOADED)
+    assert world.status().capability.memory_measured_bytes == measured
+    before, after = gpus.asked
+    assert before == []
+    assert after, "its processes are asked about"
+    await world.supervisor.close()
+
+
+async def test_what_was_loaded_at_the_same_time_is_not_taken_for_one_engines(tmp_path):
+    """By difference nobody can tell whose it is; a wrong number would be booked for good."""
+    gpus = Gpus(*(GpuMemory(number * GIB, None) for number in range(1, 9)))
+    world = NeuronWorld(tmp_path, gpu=True, gpu_memory=gpus.read)
+    await world.supervisor.start()
+    for name in ("one", "two"):
+        await world.upsert(name, source=f"slow-{name}.gguf")
+        await world.load(name)
+    await until(lambda: len(world.store.asked) == 2, "both fetch their weights")
+    world.store.gate.set()
+    for name in ("one", "two"):
+        await world.reach(ModelState.LOADED, name)
+        assert world.status(name).capability.memory_measured_bytes is None
+    await world.supervisor.close()

@@ -85,4 +85,4 @@ def _is_due(memory: DemandMemory, saved: DemandMemory) -> bool:
 
 def _lasting(memory: DemandMemory) -> tuple[object, ...]:
     models = [(m.model_id, m.replicas, m.pinned, m.set_aside, m.profile) for m in memory.models]
-    return models, memory.loads, memory.throughputs
+    return models, memory.loads, memory.seats

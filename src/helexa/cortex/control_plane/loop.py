@@ -75,6 +75,8 @@ class ControlLoop:
         self._heard: Callable[[], list[NeuronHeard]] = list
         self._demand: Callable[[], tuple[DemandSample, ...]] = tuple
         self._turn_due: asyncio.Handle | None = None
+        self._turn_has_time = False
+        """The turn that is due is one for heartbeats alone, which wait for each other a little."""
         self._timer: asyncio.TimerHandle | None = None
         self._working = False
         self._reconcile_time = metrics.histogram(
@@ -133,6 +135,7 @@ class ControlLoop:
             self._turn_soon()
         elif self._turn_due is None:
             self._turn_due = asyncio.get_running_loop().call_later(BEAT_WAIT_S, self._turn)
+            self._turn_has_time = True
 
     def start(self) -> None:
         """Begin to tick; needs a running event loop. The date is known before the first neuron."""
@@ -153,11 +156,12 @@ class ControlLoop:
     # ── inside ────────────────────────────────────────────────────────────────────────────────
 
     def _turn_soon(self) -> None:
-        if isinstance(self._turn_due, asyncio.TimerHandle):
+        if self._turn_due is not None and self._turn_has_time:
             self._turn_due.cancel()
             self._turn_due = None
         if self._turn_due is None:
             self._turn_due = asyncio.get_running_loop().call_soon(self._turn)
+            self._turn_has_time = False
 
     def _turn(self) -> None:
         """Work off all that is queued, then publish once."""

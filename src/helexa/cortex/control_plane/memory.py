@@ -36,6 +36,7 @@ class RememberedNeuron(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: Capabilities
     models: tuple[ModelStatus, ...] = ()
     owned: tuple[ModelId, ...] = ()
+    lent: tuple[ModelId, ...] = ()
     cordoned: bool = False
     draining: bool = False
 
@@ -60,6 +61,7 @@ def events_of(memory: FleetMemory) -> list[NeuronRestored]:
             each.capabilities,
             each.models,
             frozenset(each.owned),
+            frozenset(each.lent),
             cordoned=each.cordoned,
             draining=each.draining,
         )
@@ -72,14 +74,26 @@ def _remembered(view: NeuronView) -> RememberedNeuron:
     return RememberedNeuron(
         neuron=view.descriptor,
         capabilities=view.capabilities,
-        models=tuple(
-            msgspec.structs.replace(s, progress=None, active_requests=0, waiting_requests=0)
-            for s in statuses
-            if s.state in _UP
-        ),
+        models=tuple(_at_rest(s) for s in statuses),
         owned=tuple(sorted(key for key, i in view.instances.items() if i.owned)),
+        lent=tuple(sorted(key for key, i in view.instances.items() if i.lent)),
         cordoned=view.cordoned,
         draining=view.draining,
+    )
+
+
+def _at_rest(status: ModelStatus) -> ModelStatus:
+    """Return a status without passing figures. What is not up counts as unloaded: its name is known
+    before its neuron is back, and what ailed it may be over."""
+    return msgspec.structs.replace(
+        status,
+        state=status.state if status.state in _UP else ModelState.UNLOADED,
+        because="",
+        progress=None,
+        failures=0,
+        retry_after_s=None,
+        active_requests=0,
+        waiting_requests=0,
     )
 
 

@@ -6,7 +6,7 @@ Asked only where more than one replica could take a request. Pure.
 from collections.abc import Mapping
 from typing import Final
 
-from helexa.cortex.orchestrator.prefix import CUTS, blocks_of
+from helexa.cortex.orchestrator.prefix import CUTS, EVERYBODY, Realm, blocks_of
 from helexa.protocol.workload import Operation
 
 SESSION_HEADERS: Final = (
@@ -38,7 +38,9 @@ def session_of(headers: Mapping[bytes, bytes], told: str = "") -> str:
     return told[:SESSION_CHARS_MAX]
 
 
-def prefix_of(operation: Operation, model: str | None, body: bytes) -> tuple[int, ...]:
+def prefix_of(
+    operation: Operation, model: str | None, body: bytes, realm: Realm = EVERYBODY
+) -> tuple[int, ...]:
     """Return the block hashes of a prompt as it stands in the body: from its field on.
 
     The same conversation is written in the same bytes by the same client, and its next request
@@ -51,4 +53,4 @@ def prefix_of(operation: Operation, model: str | None, body: bytes) -> tuple[int
     if begin < 0:
         return ()
     text = memoryview(body)[begin : begin + CUTS[-1]]
-    return blocks_of(text, (model or "").encode())
+    return blocks_of(text, (model or "").encode(), realm)

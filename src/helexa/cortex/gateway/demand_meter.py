@@ -11,16 +11,23 @@ from typing import Final
 
 from helexa.cortex.gateway.metering import Record
 from helexa.cortex.orchestrator.demand import DemandSample
-from helexa.protocol.ids import ModelId
+from helexa.cortex.orchestrator.pace import COMPLETION_TOKENS_MIN
+from helexa.cortex.orchestrator.useful_seats import Achieved, step_of
+from helexa.protocol.ids import ModelId, NeuronId
+from helexa.protocol.inference import Trailer
 
 UNCOUNTED_MAX: Final = 256
 """Ends that are kept to be counted together, which costs a third of counting each at its time."""
 NAMES_MAX: Final = 4096
 """Names counted between two samples; callers may invent as many as they like."""
+STEPS_MAX: Final = 256
+"""Neurons and steps of concurrency of one name that are counted apart between two samples."""
 
 
 class _Count:
-    __slots__ = ("completion_tokens", "ended", "finished", "prompt_tokens", "service_s")
+    __slots__ = (
+        "achieved", "completion_tokens", "ended", "finished", "prompt_tokens", "service_s",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.ended = 0
@@ -28,6 +35,27 @@ class _Count:
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self.service_s = 0.0
+        self.achieved: dict[tuple[str, int], tuple[int, float, float]] = {}
+        """By neuron and step of concurrency: requests, and sums of concurrency and speed."""
+
+    def note_speed(self, record: Record, trailer: Trailer) -> None:
+        """Take how fast an answer was written beside how many others.
+
+        It tells something where all of it was written on one replica, about as many were there
+        when it ended as when it came, and its first token was timed.
+        """
+        usage, first_ms = trailer.usage, trailer.first_token_ms
+        first, last = record.beside_first, record.beside_last
+        if usage is None or first_ms is None or record.resumes or not 0 < first <= 2 * last:
+            return
+        tokens, seconds = usage.completion_tokens - 1, (trailer.duration_ms - first_ms) / 1e3
+        if tokens < COMPLETION_TOKENS_MIN or seconds <= 0.0 or last > 2 * first:
+            return
+        beside = (first + last) / 2
+        key = (record.neuron, step_of(beside))
+        count, sum_beside, sum_speed = self.achieved.get(key, (0, 0.0, 0.0))
+        if count or len(self.achieved) < STEPS_MAX:
+            self.achieved[key] = (count + 1, sum_beside + beside, sum_speed + tokens / seconds)
 
 
 class DemandMeter:
@@ -68,6 +96,7 @@ class DemandMeter:
         if usage is not None:
             count.prompt_tokens += usage.prompt_tokens
             count.completion_tokens += usage.completion_tokens
+        count.note_speed(record, trailer)
 
     def samples(
         self,
@@ -112,4 +141,9 @@ def _sample(
         service_s=sum(count.service_s for count in counts),
         in_flight=in_flight,
         waiting=waiting,
+        achieved=tuple(
+            Achieved(NeuronId(neuron), requests, beside / requests, speed / requests)
+            for count in counts
+            for (neuron, _), (requests, beside, speed) in count.achieved.items()
+        ),
     )

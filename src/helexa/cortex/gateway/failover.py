@@ -27,7 +27,7 @@ from helexa.cortex.orchestrator.events import RequestOutcome
 from helexa.cortex.orchestrator.snapshot import Replica
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.ids import ModelId, NeuronId
-from helexa.protocol.inference import Reset
+from helexa.protocol.inference import Reset, Trailer
 from helexa.protocol.sse import DONE
 from helexa.protocol.workload import Operation
 
@@ -74,6 +74,13 @@ class Failover:
             return NOT_KEPT
         return KeptStream(self.kept)
 
+    def trailer_of(self, kept: KeptStream) -> Trailer | None:
+        """Return what a stream that is whole tells of itself, where its neuron did not."""
+        so_far = None if kept.given_up else read_so_far(kept.parts())
+        if so_far is None:
+            return None
+        return Trailer(usage=so_far.usage, finish_reason=so_far.finish_reason)
+
     # ── a neuron gave up ──────────────────────────────────────────────────────────────────────
 
     def gave_up(self, relay: Relay, refusal: Refusal, reset: Reset) -> None:
@@ -104,10 +111,14 @@ class Failover:
             return False
         kept.drop_rest()
         so_far = read_so_far(kept.parts())
-        step = continuation(relay.exchange.body, so_far) if so_far is not None else None
-        if so_far is None or step is None:
+        if so_far is None:
+            return False
+        head = relay.head
+        step = continuation(relay.exchange.body, so_far, include_usage=head.include_usage)
+        if step is None:
             return False
         if isinstance(step, Ending):
+            relay.trailer = Trailer(usage=step.usage, finish_reason=step.finish_reason)
             relay.end_with(step.data + DONE)
             return True
         stands_still = kept.resumes > 0 and so_far.tokens <= kept.tokens_at_resume

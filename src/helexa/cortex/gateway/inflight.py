@@ -21,14 +21,18 @@ class Inflight:
         self._counts: dict[tuple[NeuronId, ModelId], int] = {}
         self.total = 0
 
-    def add(self, neuron_id: NeuronId, model_id: ModelId) -> None:
-        """Count one more request on a replica."""
+    def add(self, neuron_id: NeuronId, model_id: ModelId) -> int:
+        """Count one more request on a replica; return how many it has with it."""
         key = (neuron_id, model_id)
-        self._counts[key] = self._counts.get(key, 0) + 1
+        count = self._counts[key] = self._counts.get(key, 0) + 1
         self.total += 1
+        return count
 
-    def remove(self, neuron_id: NeuronId, model_id: ModelId) -> None:
-        """Count one request less; removing what was not added is a bug (AssertionError)."""
+    def remove(self, neuron_id: NeuronId, model_id: ModelId) -> int:
+        """Count one request less; return how many there were with it.
+
+        Removing what was not added is a bug (AssertionError).
+        """
         key = (neuron_id, model_id)
         left = self._counts.get(key, 0) - 1
         assert left >= 0, f"more requests ended on {key} than were sent"
@@ -37,6 +41,7 @@ class Inflight:
             self._counts[key] = left
         else:
             del self._counts[key]
+        return left + 1
 
     def counts(self) -> dict[tuple[NeuronId, ModelId], int] | None:
         """Return all counts as they are now; None where there are too many to copy each time."""

@@ -76,6 +76,10 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """What the caller was told beside the code, "" where nothing was wrong."""
     resumes: int = 0
     """How many times another neuron went on with the stream."""
+    beside_first: int = 0
+    """How many requests its replica had with it when it was sent there."""
+    beside_last: int = 0
+    """And how many when it ended."""
 
 
 def phase_of(record: Record) -> str:

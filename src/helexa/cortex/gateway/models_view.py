@@ -77,7 +77,8 @@ def state_of(view: ModelView) -> str:
         return "loaded"
     if view.loading:
         return "loading"
-    return "failed" if view.because and not view.loadable else "unloaded"
+    comes = view.loadable or view.expected
+    return "failed" if view.because and not comes else "unloaded"
 
 
 def _capabilities(capability: ModelCapability) -> list[str]:

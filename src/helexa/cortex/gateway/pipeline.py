@@ -237,6 +237,7 @@ class Pipeline:
             include_usage=head.include_usage,
             traceparent=parent[:128].decode("ascii", "ignore"),
             principal=relay.principal.key_id,
+            keeps_apart=not (relay.principal.anonymous or self.router.realms.shared),
             continues=None if part is None else part.continued,
         )
         if relay.dialect is not OPENAI:
@@ -247,7 +248,7 @@ class Pipeline:
         )
         if stream is None:
             return False
-        self.inflight.add(replica.neuron_id, replica.model_id)
+        relay.beside_first = self.inflight.add(replica.neuron_id, replica.model_id)
         self.room.admission.begin(replica.model_id, relay.principal.key_id)
         if relay.waits:
             self.room.sent(relay)
@@ -262,7 +263,7 @@ class Pipeline:
         relay.seated_s = None
         self._unroute(relay)
         model_id = replica.model_id
-        self.inflight.remove(replica.neuron_id, model_id)
+        relay.beside_last = self.inflight.remove(replica.neuron_id, model_id)
         served_s = self.now() - since_s if served else None
         self.room.admission.end(model_id, relay.principal.key_id, served_s)
 
@@ -315,6 +316,8 @@ class Pipeline:
                 relay.attempts,
                 relay.because,
                 relay.kept.resumes,
+                relay.beside_first,
+                relay.beside_last,
             )
         )
         if replica is not None and self.room.admission.tickets:

@@ -57,6 +57,8 @@ class Relay(StreamHandler):
         "_response",
         "attempts",
         "because",
+        "beside_first",
+        "beside_last",
         "bytes_out",
         "code",
         "dialect",
@@ -114,7 +116,8 @@ class Relay(StreamHandler):
         self.own_lines = b"" if dialect is OPENAI else dialect.answer_lines(exchange.request_id)
         """Header lines that the answer has beside those of all: its dialect's, and its route."""
         self.stream: Stream | None = None
-        self.attempts = 0
+        # Beside: how many requests its replica had with it, when it came and when it left.
+        self.attempts = self.beside_first = self.beside_last = 0
         self.excluded: tuple[Replica, ...] = ()
         self.otherwise: Refusal | None = None
         """What to tell where no other replica can take it: why the last one did not."""
@@ -263,6 +266,7 @@ class Relay(StreamHandler):
         if self.over:
             return
         if self._done_held:
+            self.trailer = self._pipeline.failover.trailer_of(self.kept)
             self.end_with(self._done)
             return
         reset, refusal = read_reset(payload)

@@ -6,11 +6,11 @@ assistant message, which the next engine continues, and the next neuron gives it
 time that the first ones had. So the caller sees one stream: nothing is lost, nothing said twice.
 
 What cannot be continued is left alone: tools, schemas, several choices, logprobs, reasoning, and a
-conversation that ends with the assistant's words already. A word that was cut in the middle goes
-on from there, and may become another word than it would have been.
+conversation that ends with the assistant's words already.
 
-Tokens so far are counted by chunks with text. An engine that packs several into one is so counted
-low: it may say a little more than the caller's bound, never less.
+Tokens so far are what the stream's own comments say (`protocol.token_count`), and one more for
+each chunk with text since. Where an engine does not count, it is chunks alone: then one that packs
+several tokens into one may say a little more than the caller's bound, never less.
 """
 
 from collections.abc import Iterable
@@ -19,13 +19,14 @@ from typing import Any, Final
 
 import msgspec
 
-from helexa.protocol.inference import Continued
+from helexa.model_runtime.engines.counting import UsageBody, usage_json
+from helexa.protocol.inference import Continued, Usage
 from helexa.protocol.sse import data_of, event_of
+from helexa.protocol.token_count import count_told
 
 KEPT_BYTES_MAX: Final = 1 << 20
 """Of one stream; a longer one is not resumed. An answer of 4,000 tokens has about that."""
 KEPT_BYTES_MAX_ALL: Final = 128 << 20
-OVERLAP_CHARS_MAX: Final = 256
 _TOKEN_BOUNDS: Final = ("max_completion_tokens", "max_tokens", "n_predict")
 _OF_ANOTHER_FORM: Final = frozenset(
     {
@@ -33,8 +34,9 @@ _OF_ANOTHER_FORM: Final = frozenset(
         "tools", "functions", "logprobs", "top_logprobs", "n_probs", "grammar", "json_schema",
         "guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs",
         "modalities", "audio", "prompt_logprobs", "best_of", "use_beam_search",
-        # The caller steers the end of its own prompt.
-        "continue_final_message", "add_generation_prompt",
+        "return_token_ids", "return_tokens_as_token_ids",
+        # The caller steers the end of its own prompt, or how much of its beginning is left.
+        "continue_final_message", "add_generation_prompt", "truncate_prompt_tokens",
     }
 )  # fmt: skip
 _JSON_ERRORS: Final = (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError)
@@ -158,6 +160,7 @@ class _Chunk(msgspec.Struct):
     created: int = 0
     model: str = ""
     choices: list[_Choice] = []
+    usage: UsageBody | None = None
     error: Any = None
 
 
@@ -175,37 +178,94 @@ class SoFar:
     text: str = ""
     tokens: int = 0
     finish_reason: str = ""
+    prompt_tokens: int | None = None
+    """None where no engine told them."""
+    cached_tokens: int = 0
+    usage_told: bool = False
+    """The caller has its usage frame."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """Return the tokens so far; None where the prompt's are not known."""
+        if self.prompt_tokens is None:
+            return None
+        return Usage(
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.tokens,
+            cached_tokens=self.cached_tokens,
+        )
 
 
 def read_so_far(parts: Iterable[bytes]) -> SoFar | None:
     """Return what a caller got, from the bytes it was given; None where that is not plain text."""
-    head: _Chunk | None = None
-    texts: list[str] = []
-    finish_reason = ""
+    reading = _Reading()
     for event in b"".join(parts).split(b"\n\n"):
-        payload = data_of(event + b"\n\n") if event else None
+        if event and not reading.takes(event):
+            return None
+    return reading.so_far()
+
+
+class _Reading:
+    """A stream's events, one after the other."""
+
+    def __init__(self) -> None:
+        self._head: _Chunk | None = None
+        self._texts: list[str] = []
+        self._tokens = 0
+        self._counted: Usage | None = None
+        self._finish_reason = ""
+        self._usage_told = False
+
+    def takes(self, event: bytes) -> bool:
+        """Read one event, without its blank line; tell whether it is part of a plain text."""
+        payload = data_of(event + b"\n\n")
         if payload is None:
-            continue
+            self._count(count_told(event))
+            return True
         try:
             chunk = _decode_chunk(payload)
         except _JSON_ERRORS:
-            return None
-        head = head or chunk
+            return False
+        self._head = head = self._head or chunk
         if chunk.error is not None or chunk.id != head.id or len(chunk.choices) > 1:
-            return None
-        for choice in chunk.choices:
-            delta = choice.delta
-            if choice.index or choice.logprobs is not None or finish_reason:
-                return None
-            if delta is not None and not delta.is_plain():
-                return None
-            if delta is not None and delta.content:
-                texts.append(delta.content)
-            finish_reason = choice.finish_reason or ""
-    if head is None:
-        return SoFar()
-    text = "".join(texts)
-    return SoFar(head.id, head.created, head.model, text, len(texts), finish_reason)
+            return False
+        if chunk.usage is not None:
+            self._count(chunk.usage.usage())
+            self._usage_told = True
+        return all(map(self._takes_choice, chunk.choices))
+
+    def _count(self, told: Usage | None) -> None:
+        if told is not None:
+            self._counted, self._tokens = told, told.completion_tokens
+
+    def _takes_choice(self, choice: _Choice) -> bool:
+        delta = choice.delta
+        if choice.index or choice.logprobs is not None or self._finish_reason:
+            return False
+        if delta is not None and not delta.is_plain():
+            return False
+        if delta is not None and delta.content:
+            self._texts.append(delta.content)
+            self._tokens += 1
+        self._finish_reason = choice.finish_reason or ""
+        return True
+
+    def so_far(self) -> SoFar:
+        """Return all that was read."""
+        head, counted = self._head, self._counted
+        if head is None:
+            return SoFar()
+        return SoFar(
+            id=head.id,
+            created=head.created,
+            model=head.model,
+            text="".join(self._texts),
+            tokens=self._tokens,
+            finish_reason=self._finish_reason,
+            prompt_tokens=None if counted is None else counted.prompt_tokens,
+            cached_tokens=0 if counted is None else counted.cached_tokens,
+            usage_told=self._usage_told,
+        )
 
 
 # ── going on ──────────────────────────────────────────────────────────────────────────────────
@@ -225,29 +285,31 @@ class Ending:
     """The stream was whole but for its end: the last bytes of it, before the end mark."""
 
     data: bytes
+    finish_reason: str
+    usage: Usage | None = None
 
 
-def continuation(body: bytes, so_far: SoFar) -> Continuation | Ending | None:
+def continuation(
+    body: bytes, so_far: SoFar, *, include_usage: bool = False
+) -> Continuation | Ending | None:
     """Return how a chat goes on after `so_far`; None where it cannot.
 
     `body` is the caller's own. It is sent again as it came where nothing was said yet.
+    `include_usage`: the caller asked for a usage frame, and gets one where the usage is known.
     """
     if so_far.finish_reason:
-        return Ending(b"")
+        return _ending(so_far, b"", so_far.finish_reason, include_usage=include_usage)
     try:
         fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         if not _is_plain(fields):
             return None
         left = _bounds_left(fields, so_far.tokens)
         if left is None:
-            return Ending(_finish_event(so_far, "length"))
-        text = so_far.text.rstrip(" ")
-        if text:
-            fields["messages"] = _with_answer(fields["messages"], text)
+            finish = _event(so_far, [{"index": 0, "delta": {}, "finish_reason": "length"}])
+            return _ending(so_far, finish, "length", include_usage=include_usage)
+        if so_far.text:
+            fields["messages"] = _with_answer(fields["messages"], so_far.text)
     except (*_JSON_ERRORS, LookupError):
-        return None
-    overlap = so_far.text[len(text) :]
-    if len(overlap) > OVERLAP_CHARS_MAX:
         return None
     continued = None
     if so_far.id:
@@ -255,12 +317,20 @@ def continuation(body: bytes, so_far: SoFar) -> Continuation | Ending | None:
             id=so_far.id,
             created=so_far.created,
             completion_tokens=so_far.tokens,
-            overlap=overlap,
+            prompt_tokens=so_far.prompt_tokens,
+            cached_tokens=so_far.cached_tokens,
         )
-    if not so_far.tokens:
+    if not so_far.text:
         return Continuation(body, continued)
     fields.update({name: msgspec.Raw(b"%d" % bound) for name, bound in left.items()})
     return Continuation(_encode(fields), continued)
+
+
+def _ending(so_far: SoFar, data: bytes, reason: str, *, include_usage: bool) -> Ending:
+    usage = so_far.usage
+    if include_usage and usage is not None and not so_far.usage_told:
+        data += _event(so_far, [], usage=usage_json(usage))
+    return Ending(data, reason, usage)
 
 
 def _is_plain(fields: dict[str, msgspec.Raw]) -> bool:
@@ -277,18 +347,27 @@ def _is_plain(fields: dict[str, msgspec.Raw]) -> bool:
 
 
 def _bounds_left(fields: dict[str, msgspec.Raw], tokens: int) -> dict[str, int] | None:
-    """Return the caller's bound on new tokens less those it has; None where none is left.
+    """Return the caller's bounds on new tokens less those it has; None where none is left.
 
-    Of several bounds the first counts, as on the neuron; one that is not positive is none.
+    Of several upper bounds the first counts, as on the neuron; one that is not positive is none.
     """
+    bounds: dict[str, int] = {}
+    least = _number(fields, "min_tokens")
+    if least is not None:
+        bounds["min_tokens"] = max(int(least) - tokens, 0)
     for name in _TOKEN_BOUNDS:
         bound = msgspec.json.decode(fields[name]) if name in fields else None
         if bound is not None:
-            if not isinstance(bound, int | float) or bound <= 0:
-                return {}
-            left = int(bound) - tokens
-            return {name: left} if left > 0 else None
-    return {}
+            if isinstance(bound, int | float) and bound > 0:
+                bounds[name] = int(bound) - tokens
+                return bounds if bounds[name] > 0 else None
+            break
+    return bounds
+
+
+def _number(fields: dict[str, msgspec.Raw], name: str) -> int | float | None:
+    value = msgspec.json.decode(fields[name]) if name in fields else None
+    return value if isinstance(value, int | float) else None
 
 
 def _with_answer(messages: msgspec.Raw, text: str) -> msgspec.Raw:
@@ -304,12 +383,13 @@ class _Role(msgspec.Struct):
     role: str = ""
 
 
-def _finish_event(so_far: SoFar, reason: str) -> bytes:
+def _event(so_far: SoFar, choices: list[dict[str, Any]], **more: Any) -> bytes:
     chunk = {
         "id": so_far.id,
         "object": "chat.completion.chunk",
         "created": so_far.created,
         "model": so_far.model,
-        "choices": [{"index": 0, "delta": {}, "finish_reason": reason}],
+        "choices": choices,
+        **more,
     }
     return event_of(_encode(chunk))

@@ -1,9 +1,11 @@
 """From the settings of routing to a router: names become what is built in or installed."""
 
+import secrets
 from typing import Any, Final, cast
 
 from helexa.config.cortex import RoutingSettings
 from helexa.cortex.orchestrator.filters import TenantPolicy
+from helexa.cortex.orchestrator.prefix import Realms
 from helexa.cortex.orchestrator.router import Router
 from helexa.cortex.orchestrator.snapshot import frozen
 from helexa.cortex.orchestrator.strategies import BUILT_IN, ENTRY_POINTS, Factory, RoutingPolicy
@@ -46,5 +48,7 @@ def router_of(settings: RoutingSettings) -> Router:
         strategy=factory(policy),
         strategy_name=name,
         may_use=cast("TenantPolicy | None", may_use),
+        # The index dies with the process, and so may the secret.
+        realms=Realms(secrets.token_bytes(16), shared=settings.share_prompts),
         shown=settings.show_route,
     )

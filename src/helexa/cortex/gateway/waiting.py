@@ -217,7 +217,7 @@ class WaitingRoom:
 
     def _may_sit(self, model: ModelView, *, anonymous: bool) -> bool:
         sent = self._pipeline.inflight.on
-        seats = ((max(each.capability.seats, 1), sent(each)) for each in model.replicas)
+        seats = ((each.seats, sent(each)) for each in model.replicas)
         return self.admission.may_sit(anonymous=anonymous, seats=seats)
 
     # ── time ──────────────────────────────────────────────────────────────────────────────────

@@ -3,6 +3,7 @@
 from typing import Any
 
 from helexa.cortex.orchestrator.board import Board
+from helexa.cortex.orchestrator.demand import hardware_key
 from helexa.cortex.orchestrator.forecast import NEVER, hours_told
 from helexa.cortex.orchestrator.placement import Placement, Verdict, place
 from helexa.cortex.orchestrator.provisioner import by_need
@@ -37,6 +38,7 @@ def placing(snapshot: FleetSnapshot, name: str, now: float) -> Json | None:
         "rules": _rules(wanted),
         "turn": _turn(snapshot, config.id),
         "demand": demand_json(snapshot, config.id, now),
+        "seats": _seats(model, snapshot),
         "forecast": _forecast(snapshot, wanted),
         "needs_bytes": board.needs.get(config.id),
         "funnel": _funnel(placement, holders),
@@ -112,6 +114,25 @@ def demand_json(snapshot: FleetSnapshot, model_id: ModelId, now: float) -> Json 
 def _rates(rates: tuple[float, float, float]) -> Json:
     names = ("minute", "ten_minutes", "hour")
     return {name: float(f"{rate:.3g}") for name, rate in zip(names, rates, strict=True)}
+
+
+def _seats(model: ModelView, snapshot: FleetSnapshot) -> list[Json]:
+    """Return how many requests each replica is given at a time, and what was learned of it."""
+    told = []
+    for replica in model.replicas:
+        hardware = hardware_key(snapshot.neurons[replica.neuron_id].capabilities.hardware)
+        key = (replica.model_id, model.config.engine, hardware)
+        known = snapshot.outlook.learned.useful.get(key)
+        told.append(
+            {
+                "neuron": replica.neuron_id,
+                "seats": replica.seats,
+                "engine_seats": replica.capability.seats,
+                "tokens_per_s": known.curve.known() if known is not None else {},
+                "probing": known is not None and known.probing,
+            }
+        )
+    return told
 
 
 def _funnel(placement: Placement, holders: set[NeuronId]) -> list[Json]:

@@ -64,6 +64,11 @@ def need_on(instance: Instance, elsewhere_bytes: int) -> int:
     return elsewhere_bytes
 
 
+def _works(instance: Instance) -> bool:
+    status = instance.status
+    return status is not None and status.active_requests + status.waiting_requests > 0
+
+
 def _is_coming(instance: Instance) -> bool:
     return instance.pending is not None and isinstance(instance.pending.command, LoadModel)
 
@@ -81,6 +86,11 @@ def needs_of_models(neurons: Iterable[NeuronView]) -> dict[ModelId, int]:
             if need:
                 needs[model_id] = max(needs.get(model_id, 0), need)
     return needs
+
+
+def is_awaited(neuron: NeuronView, now: float) -> bool:
+    """Tell whether a neuron from before cortex's restart may still come back by itself."""
+    return neuron.state is NeuronState.UNCONFIRMED and now - neuron.since_s < REPLACE_AFTER_S
 
 
 def holds(neuron: NeuronView, model_id: ModelId, now: float) -> bool:
@@ -221,6 +231,19 @@ class Board:
             if other is not neuron
         )
 
+    def is_quiet(self, model_id: ModelId) -> bool:
+        """Tell whether no neuron is at something with a model, or rests after it refused it."""
+        found = (neuron.instances.get(model_id) for neuron in self.neurons)
+        return all(i is None or (i.pending is None and i.not_before_s <= self.now) for i in found)
+
+    def idle_s(self, instance: Instance, model_id: ModelId) -> float:
+        """Return for how long nobody has used a replica, its load included in the use."""
+        if _works(instance):
+            return 0.0
+        demand = self.outlook.demand.get(model_id)
+        rested_s = max(self.now - instance.since_s, 0.0)
+        return rested_s if demand is None else min(demand.idle_s(self.now), rested_s)
+
     def held_on(self, neuron: NeuronView) -> list[Held]:
         """Return what takes memory on a neuron, those that make room first at the front."""
         hardware = hardware_key(neuron.capabilities.hardware)
@@ -237,11 +260,7 @@ class Board:
         desired = self.desired.get(model_id)
         rules = desired.rules if desired is not None else DEFAULT_RULES
         demand = self.outlook.demand.get(model_id)
-        status = instance.status
-        working = status is not None and status.active_requests + status.waiting_requests > 0
-        idle_s = max(self.now - instance.since_s, 0.0)
-        if demand is not None:
-            idle_s = min(demand.idle_s(self.now), idle_s)
+        working = _works(instance)
         configured = desired is not None and not desired.demanded
         engine = desired.config.engine if desired is not None else ""
         holders = len(self.holders.get(model_id, ()))
@@ -250,14 +269,17 @@ class Board:
             model_id=model_id,
             bytes=need_on(instance, self.needs.get(model_id, 0)),
             rules=rules,
-            idle_s=0.0 if working else idle_s,
+            idle_s=self.idle_s(instance, model_id),
             busy=working or (demand is not None and demand.in_flight > 0),
             loaded=instance.state is ModelState.LOADED and instance.pending is None,
             leaving=instance.state is ModelState.UNLOADING or self.leaves(neuron, model_id),
             loaded_since_s=instance.since_s,
-            ours=instance.owned or configured,
+            ours=instance.owned or instance.lent or configured,
             surplus=holders > rules.min_replicas,
             load_s=self.outlook.learned.load_time_s(model_id, engine, hardware),
             warm=desired is not None and desired.warm > 0,
-            ahead=desired is not None and desired.ahead > 0 and not working and holders > needed,
+            ahead=desired is not None
+            and desired.ahead > 0
+            and not _works(instance)
+            and holders > needed,
         )

@@ -85,3 +85,9 @@ CONSTRAINTS: Final[tuple[tuple[str, Constraint], ...]] = (
     ("apart_from", _apart),
 )
 """In order: the first that says something removes the neuron."""
+
+
+def may_take(model: DesiredModel, neuron: NeuronView, board: Board) -> bool:
+    """Tell whether nothing but its state (and, perhaps, its memory) keeps a model off a neuron."""
+    rules = (each for name, each in CONSTRAINTS if name != "state")
+    return not any(constraint(model, neuron, board) for constraint in rules)

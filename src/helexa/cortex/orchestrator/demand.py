@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from helexa.cortex.orchestrator.useful_seats import Achieved, Curve, UsefulSeats
 from helexa.protocol.ids import ModelId
 from helexa.protocol.neuron import HardwareReport
 
@@ -27,10 +28,6 @@ LEARN_WEIGHT: Final = 0.2
 LEARNED_MAX: Final = 4096
 """Learned values kept; the ones that were used least recently go first."""
 MODELS_MAX: Final = 4096
-CONCURRENCIES: Final = (1, 2, 4, 8, 16, 32, 64)
-KNEE_SHARE: Final = 0.9
-OBSERVATIONS_MIN: Final = 20
-"""So many samples at one concurrency make its throughput known."""
 
 
 class DemandSample(msgspec.Struct, frozen=True, gc=False):
@@ -47,6 +44,8 @@ class DemandSample(msgspec.Struct, frozen=True, gc=False):
     in_flight: int = 0
     waiting: int = 0
     """Requests that have no replica yet."""
+    achieved: tuple[Achieved, ...] = ()
+    """How fast the finished requests were written, beside how many others."""
 
     @property
     def is_empty(self) -> bool:
@@ -166,48 +165,8 @@ def hardware_key(hardware: HardwareReport) -> str:
     return f"cpu {hardware.arch or 'unknown'} {hardware.cpu_count}"
 
 
-class Throughput(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens per second of one replica at each concurrency that was seen (CONCURRENCIES)."""
-
-    tokens_per_second: tuple[float, ...] = (0.0,) * len(CONCURRENCIES)
-    observations: tuple[int, ...] = (0,) * len(CONCURRENCIES)
-
-    def with_sample(self, concurrency: float, tokens_per_second: float) -> "Throughput":
-        """Return it with one more observation, under the nearest concurrency from above."""
-        place = next(
-            (i for i, upper in enumerate(CONCURRENCIES) if concurrency <= upper),
-            len(CONCURRENCIES) - 1,
-        )
-        speeds, counts = list(self.tokens_per_second), list(self.observations)
-        before = speeds[place]
-        share = LEARN_WEIGHT if counts[place] else 1.0
-        speeds[place] = before + share * (tokens_per_second - before)
-        counts[place] += 1
-        return Throughput(tokens_per_second=tuple(speeds), observations=tuple(counts))
-
-    def knee(self) -> int | None:
-        """Return the lowest concurrency with nearly the best throughput; None while unknown.
-
-        It is known once a higher concurrency was seen, too, and brought nothing more.
-        """
-        known = [
-            (concurrency, speed)
-            for concurrency, speed, count in zip(
-                CONCURRENCIES, self.tokens_per_second, self.observations, strict=True
-            )
-            if count >= OBSERVATIONS_MIN
-        ]
-        if len(known) < 2:
-            return None
-        best = max(speed for _, speed in known)
-        found = next(c for c, speed in known if speed >= KNEE_SHARE * best)
-        return found if found < known[-1][0] else None
-
-
 LoadKey = tuple[ModelId, str, str]
 """Model, engine, hardware."""
-PlaceKey = tuple[str, str]
-"""Engine, hardware."""
 
 
 @dataclass(slots=True)
@@ -216,7 +175,7 @@ class DemandState:
 
     models: dict[ModelId, ModelDemand] = field(default_factory=dict)
     load_s: dict[LoadKey, float] = field(default_factory=dict)
-    throughput: dict[PlaceKey, Throughput] = field(default_factory=dict)
+    useful: dict[LoadKey, UsefulSeats] = field(default_factory=dict)
 
     def of(self, model_id: ModelId, now: float) -> ModelDemand:
         """Return a model's demand as of now; of one never heard of, it begins now."""
@@ -252,11 +211,25 @@ class DemandState:
         known = seconds if before is None else (before + seconds) / 2
         self.load_s = _with(self.load_s, key, known)
 
-    def worked(self, key: PlaceKey, concurrency: float, tokens_per_second: float) -> None:
+    def worked(
+        self, key: LoadKey, concurrency: float, tokens_per_s: float, requests: int = 1
+    ) -> None:
         """Learn what one replica achieved at some concurrency."""
-        before = self.throughput.get(key, Throughput())
-        after = before.with_sample(concurrency, tokens_per_second)
-        self.throughput = _with(self.throughput, key, after)
+        before = self.useful.get(key) or UsefulSeats(Curve())
+        curve = before.curve.with_sample(concurrency, tokens_per_s, requests)
+        self.useful = _with(self.useful, key, replace(before, curve=curve))
+
+    def settle(self, *, least: int, now: float) -> set[ModelId]:
+        """Decide how many seats are of use where; return the models for which that changed."""
+        changed: set[ModelId] = set()
+        for key, before in self.useful.items():
+            model = self.models.get(key[0])
+            waited_for = model is not None and model.waiting > 0
+            after = before.settled(least=least, waited_for=waited_for, now=now)
+            if after is not before:
+                self.useful = _with(self.useful, key, after)
+                changed.add(key[0])
+        return changed
 
     def retain(self, wanted: Iterable[ModelId], now: float) -> None:
         """Forget models that are neither wanted nor were asked for in the last horizon."""
@@ -278,10 +251,10 @@ def _with(table: dict[_K, _V], key: _K, value: _V) -> dict[_K, _V]:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What a snapshot carries of the learned: load times and useful concurrency."""
+    """What a snapshot carries of the learned: load times and useful seats."""
 
     load_s: Mapping[LoadKey, float] = field(default_factory=dict)
-    throughput: Mapping[PlaceKey, Throughput] = field(default_factory=dict)
+    useful: Mapping[LoadKey, UsefulSeats] = field(default_factory=dict)
 
     def load_time_s(self, model_id: ModelId, engine: str, hardware: str) -> float | None:
         """Return how long a load takes; that of other machines where this one never did it."""
@@ -291,8 +264,8 @@ class Learned:
         others = [s for (known, _, _), s in self.load_s.items() if known == model_id]
         return max(others) if others else None
 
-    def seats(self, engine: str, hardware: str, reported: int) -> int:
-        """Return how many requests a replica bears: as reported, or fewer if that was learned."""
-        known = self.throughput.get((engine, hardware))
-        knee = known.knee() if known is not None else None
-        return reported if knee is None else max(1, min(reported, knee))
+    def seats(self, key: LoadKey, reported: int, least: int) -> int:
+        """Return how many requests a replica is given: as reported, or fewer if that was learned,
+        but not fewer than `least`."""
+        known = self.useful.get(key)
+        return known.seats(reported, least) if known is not None else reported

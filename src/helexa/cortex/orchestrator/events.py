@@ -119,6 +119,8 @@ class NeuronRestored:
     models: tuple[ModelStatus, ...]
     owned: frozenset[ModelId] = frozenset()
     """Models that this cortex had put there."""
+    lent: frozenset[ModelId] = frozenset()
+    """Models that it had loaded there on request, by the neuron's own configs."""
     cordoned: bool = False
     draining: bool = False
 

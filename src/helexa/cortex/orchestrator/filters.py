@@ -16,11 +16,9 @@ from helexa.protocol.model import ModelCapability
 from helexa.protocol.workload import WORKLOAD_OF_OPERATION, Operation, WorkloadClass
 
 UNHEALTHY_RETRY_S: Final = 3
-WAITING_PER_REPLICA_MAX: Final = 2
-"""Requests sent to a replica past its seats, so that no seat is empty while its next request is on
-its way. All others wait in the gateway, where they can still go first, elsewhere, or away."""
 COUNTS_PER_REPLICA_MAX: Final = 64
-"""The same for requests that only count tokens: they take no seat, so none has to be free."""
+"""Requests that only count tokens, sent to a replica past what else may be open on it: they take no
+seat, so none has to be free."""
 
 
 _UNABLE: Final = {
@@ -184,20 +182,30 @@ def _refuse_unhealthy(_request: RoutingRequest, model: ModelView) -> Refusal:
     )
 
 
-def past_seats_max(operation: Operation) -> int:
-    """Return how many requests of a kind a replica may be sent past its seats."""
+def open_max(operation: Operation, replica: Replica) -> int:
+    """Return how many requests may be open on a replica for one more of a kind."""
     if operation is Operation.COUNT_TOKENS:
-        return COUNTS_PER_REPLICA_MAX
-    return WAITING_PER_REPLICA_MAX
+        return replica.open_max + COUNTS_PER_REPLICA_MAX
+    return replica.open_max
 
 
 def _keep_free(request: RoutingRequest, candidates: list[Candidate]) -> list[Candidate]:
-    more = past_seats_max(request.operation)
-    return [c for c in candidates if c.in_flight < c.seats + more]
+    kind = request.operation
+    return [
+        c for c in candidates if c.in_flight < c.seats or c.in_flight < open_max(kind, c.replica)
+    ]
+
+
+def _has_enough(_request: RoutingRequest, candidate: Candidate) -> str:
+    told = f"{candidate.in_flight} requests on {candidate.seats} seats"
+    own = candidate.replica.capability.seats
+    if candidate.seats < own:
+        told += f" (its engine has {own}; more than {candidate.seats} at a time bring no more)"
+    return told
 
 
 def _refuse_full(_request: RoutingRequest, model: ModelView) -> Refusal:
-    seats = sum(max(r.capability.seats, 1) for r in model.replicas)
+    seats = sum(r.seats for r in model.replicas)
     return Refusal(
         ErrorCode.RATE_LIMIT_EXCEEDED,
         f"all {seats} seats of model {model.config.id!r} are taken",
@@ -238,7 +246,7 @@ FILTERS: Final = (
     Filter(
         "seats",
         _keep_free,
-        lambda _r, c: f"{c.in_flight} requests on {c.seats} seats",
+        _has_enough,
         _refuse_full,
     ),
 )

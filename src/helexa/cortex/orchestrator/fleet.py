@@ -25,7 +25,7 @@ from helexa.cortex.orchestrator.instances import (
     disconnected,
     expired,
     issued,
-    makes_ours,
+    marked,
     reported,
     requests_ended,
     undelivered,
@@ -117,10 +117,9 @@ class FleetState:
             instance = neuron.instances.get(provision.model_id, _ABSENT)
             timeout_s = self._policy.command_timeout_s
             newcomer = provision.makes_room_for
+            configured = provision.model_id in self._wishes.configured
             instance = issued(instance, command_id, provision.command, now, timeout_s, newcomer)
-            if provision.model_id in self._wishes.configured and makes_ours(instance):
-                instance = replace(instance, owned=True)
-            neuron.put(provision.model_id, instance)
+            neuron.put(provision.model_id, marked(instance, configured=configured))
             out.append(replace(provision, command_id=command_id, connection=neuron.connection))
         return out
 
@@ -302,7 +301,7 @@ class FleetState:
                 neuron.drop(model_id)
             elif instance.status is not None or instance.known_digest:
                 # It has no config of it either: a load alone would be refused for ever.
-                bare = replace(instance, status=None, owned=False, known_digest="")
+                bare = replace(instance, status=None, owned=False, lent=False, known_digest="")
                 self._put(neuron, model_id, bare)
 
     def _report(self, neuron: Neuron, status: ModelStatus, now: float, *, fresh: bool) -> None:

@@ -36,16 +36,20 @@ def issued(
     return replace(instance, pending=pending, makes_room_for=makes_room_for)
 
 
-def makes_ours(instance: Instance) -> bool:
-    """Tell whether the command under way puts the model there, so that it is ours to take away.
+def marked(instance: Instance, *, configured: bool) -> Instance:
+    """Note whose the model is by the command under way: ours, lent, or whose it was before.
 
-    A config for a neuron that has none is enough: what is asked for after it was taken out of the
-    spec is loaded by that config, and nobody else would take it away. The config of a model that a
-    neuron has itself is only made newer.
+    A config of cortex's for a neuron that has none is enough to make it ours: what is asked for
+    after it was taken out of the spec is loaded by that config, and nobody else would take it away.
+    The config of a model that a neuron has itself is only made newer. A model that is not
+    `configured` at all is lent while it is loaded.
     """
     command = instance.pending.command if instance.pending is not None else None
+    loads = isinstance(command, LoadModel)
     new = isinstance(command, UpsertModelConfig) and instance.status is None
-    return new or isinstance(command, LoadModel)
+    if configured:
+        return replace(instance, owned=True) if loads or new else instance
+    return replace(instance, lent=True) if loads else instance
 
 
 def answered(
@@ -115,6 +119,8 @@ def reported(instance: Instance, status: ModelStatus, now: float, policy: FleetP
         left = before is not None and before.state is ModelState.UNLOADING
         if left or status.state in _GONE:
             instance = replace(instance, makes_room_for=None)
+        if before is not None and status.state is ModelState.UNLOADED:
+            instance = replace(instance, lent=False)
     if status.config is not None:
         instance = replace(instance, known_digest=status.config.digest())
     if before is not None and before.config_digest == status.config_digest:

@@ -15,6 +15,7 @@ from helexa.cortex.orchestrator.snapshot import Instance, NeuronView
 from helexa.protocol.control import ProvisioningResponse, Register
 from helexa.protocol.ids import ModelId
 from helexa.protocol.neuron import Capabilities, NeuronDescriptor, NeuronHealth, NeuronLoad
+from helexa.protocol.version import negotiate
 
 ANSWERS_MAX: Final = 16
 MODELS_PER_NEURON_MAX: Final = 1024
@@ -42,6 +43,8 @@ class Neuron:
     answers: deque[ProvisioningResponse] = field(default_factory=lambda: deque(maxlen=ANSWERS_MAX))
     conflicts: int = 0
     faults: int = 0
+    version: int = 0
+    """Of the protocol, as agreed on; 0 while it has not been here."""
     cordoned: bool = False
     draining: bool = False
     ledger: Ledger = field(default_factory=Ledger)
@@ -61,6 +64,7 @@ class Neuron:
             since_s=now,
             heard_s=now,
             connection=connection,
+            version=negotiate(register.version_min, register.version_max) or 0,
             ledger=ledger if ledger is not None else Ledger(),
         )
 
@@ -78,8 +82,9 @@ class Neuron:
             draining=event.draining,
             ledger=ledger if ledger is not None else Ledger(),
         )
-        for model_id in event.owned:
-            neuron.put(model_id, Instance(owned=True))
+        for model_id in event.owned | event.lent:
+            mark = Instance(owned=model_id in event.owned, lent=model_id in event.lent)
+            neuron.put(model_id, mark)
         return neuron
 
     def inherit(self, known: "Neuron") -> None:
@@ -94,8 +99,8 @@ class Neuron:
         for model_id, instance in known.instances.items():
             if same_process:
                 self.put(model_id, replace(disconnected(instance), known_digest=""))
-            elif instance.owned:
-                self.put(model_id, Instance(owned=True))
+            elif instance.owned or instance.lent:
+                self.put(model_id, Instance(owned=instance.owned, lent=instance.lent))
             else:
                 self.ledger.drop(self.descriptor.id, model_id)
 
@@ -121,7 +126,8 @@ class Neuron:
     def waits(self, since_s: float) -> bool:
         """Tell whether time alone may make a plan of now another than that of `since_s`."""
         if self.state not in PRESENT:
-            return bool(self.instances) and self.since_s + REPLACE_AFTER_S > since_s
+            expected = self.instances or self.state is NeuronState.UNCONFIRMED
+            return bool(expected) and self.since_s + REPLACE_AFTER_S > since_s
         return any(self.instances[m].not_before_s > since_s for m in self.waiting)
 
     def holder(self) -> Holder:
@@ -192,6 +198,7 @@ class Neuron:
                 answers=tuple(self.answers),
                 conflicts=self.conflicts,
                 faults=self.faults,
+                version=self.version,
                 cordoned=self.cordoned,
                 draining=self.draining,
             )

@@ -5,9 +5,10 @@ computed only from where they part. The gateway cannot see into an engine's cach
 what was answered where. A prompt is cut at fixed places (`CUTS`), and each block's hash covers all
 that comes before it, so two prompts with the same hash at a cut are the same up to there.
 
-    blocks_of(text, seed) -> hashes, shallowest first
-    index.note(hashes, holder)           this prompt was answered there
-    index.holders(hashes) -> {holder: n} who has seen how many bytes of a prompt
+    realms.of(tenant) -> realm                whose prompts may be told from whose
+    blocks_of(text, model, realm) -> hashes   shallowest first
+    index.note(hashes, holder)                this prompt was answered there
+    index.holders(hashes) -> {holder: n}      who has seen how many bytes of a prompt
 
 What is common to many conversations, such as a system prompt, must not draw all of them to whoever
 read it first: its cache would overflow while others are idle. So a beginning that
@@ -17,8 +18,9 @@ one more replica was sent it. Reading it again there is shared by as many conver
 
 import zlib
 from collections.abc import Sequence
+from hashlib import blake2b
 from itertools import pairwise
-from typing import Final, NewType
+from typing import Final, NamedTuple, NewType
 
 from helexa.protocol.ids import NeuronId
 
@@ -62,20 +64,66 @@ def neuron_of(holder: Holder) -> NeuronId:
     return NeuronId(holder.partition(" ")[2])
 
 
-def blocks_of(text: memoryview, seed: bytes = b"") -> tuple[int, ...]:
+REALMS_MAX: Final = 4096
+"""Tenants whose realm is kept at hand; it is worked out anew for more."""
+
+
+class Realm(NamedTuple):
+    """Whose prompts may be told from another's: hashes of two realms are never equal."""
+
+    seed: int
+    """What hashing begins with, 32 bits."""
+    tag: int
+    """The bits above 32 of every hash: two tenants have the same by a chance of 2**-28."""
+
+
+EVERYBODY: Final = Realm(0, 0)
+
+
+class Realms:
+    """A realm for each tenant, by a secret that nobody outside this process can guess.
+
+    A hash of one tenant's prompt is worth nothing to another one: neither is its prompt sent where
+    the other's was, nor can one make a prompt whose hash is the other's.
+    """
+
+    __slots__ = ("_known", "_secret", "shared")
+
+    def __init__(self, secret: bytes = b"", *, shared: bool = False) -> None:
+        self._secret = secret
+        self._known: dict[str, Realm] = {}
+        self.shared = shared
+        """All tenants have one realm."""
+
+    def of(self, tenant: str) -> Realm:
+        """Return a tenant's realm."""
+        if self.shared:
+            tenant = ""
+        realm = self._known.get(tenant)
+        if realm is None:
+            digest = blake2b(tenant.encode(), key=self._secret, digest_size=8).digest()
+            number = int.from_bytes(digest, "big") >> 4
+            realm = Realm(number & 0xFFFF_FFFF, number >> 32 << 32)
+            if len(self._known) < REALMS_MAX:
+                self._known[tenant] = realm
+        return realm
+
+
+def blocks_of(text: memoryview, model: bytes = b"", realm: Realm = EVERYBODY) -> tuple[int, ...]:
     """Return the hash of every whole block of a prompt, shallowest first.
 
-    `seed` keeps apart what must not be mixed: the same prompt for another model is another prompt.
+    The same prompt for another model is another prompt, and so it is in another realm.
     """
     crc32 = zlib.crc32
-    value = crc32(seed)
+    value = crc32(model, realm.seed)
+    tag = realm.tag
     size_bytes = len(text)
     hashes: list[int] = []
     for begin, end in _SLICES:
         if end > size_bytes:
             break
         value = crc32(text[begin:end], value)
-        hashes.append(value)
+        hashes.append(value | tag)
     return tuple(hashes)
 
 

@@ -12,13 +12,15 @@ Rules
 - Who needs a replica most is served first: what is there by forecast alone after all others, by
   class, then who is short of `min_replicas` that were asked for, then who is waited for, then what
   was asked for most in the last hour, then weight. So hot models are loaded first after a start.
+- A config that no neuron has is given to one, so that it is known what the model can do.
 - What is held is left alone: a model that runs with an older config keeps running.
 - A neuron that vanished counts as holding its models for REPLACE_AFTER_S.
 - A draining neuron counts as holding nothing; what is needed goes elsewhere, then leaves it.
 - Where nothing is free, models make room by the rule of `retention`; the newcomer has their place
   reserved from then on.
 - Replicas too many leave, the least used first, those on cordoned neurons before all others.
-- Only what this cortex put somewhere, and nobody wants any more, is taken away for good.
+- Only what this cortex put somewhere, and nobody wants any more, is taken away for good. What it
+  loaded on request by a neuron's own config is unloaded after the default keep-alive.
 """
 
 from collections.abc import Iterator
@@ -28,7 +30,7 @@ from helexa.cortex.orchestrator.board import Board
 from helexa.cortex.orchestrator.commands import Provision
 from helexa.cortex.orchestrator.draining import unload_drained
 from helexa.cortex.orchestrator.liveness import NeuronState
-from helexa.cortex.orchestrator.placement import places
+from helexa.cortex.orchestrator.placement import place, places
 from helexa.cortex.orchestrator.policy import SURPLUS_S
 from helexa.cortex.orchestrator.snapshot import (
     DesiredModel,
@@ -52,6 +54,7 @@ def reconcile(snapshot: FleetSnapshot, now: float) -> list[Provision]:
         commands.extend(_update_configs(desired, board))
         commands.extend(_more(desired, board))
         commands.extend(_fewer(desired, board))
+        commands.extend(_tell(desired, snapshot, board))
     commands.extend(_take_away(snapshot, board))
     commands.extend(unload_drained(board))
     return [command for command in commands if not _is_refused_yet(command, board)]
@@ -97,10 +100,10 @@ def _more(desired: DesiredModel, board: Board) -> Iterator[Provision]:
     if missing <= 0:
         return
     among = [n for n in board.neurons if not _is_taken(n, model_id, board)]
-    for place in places(desired, board, among, missing):
-        neuron = board.neuron(place.neuron_id)
-        if place.evicts:
-            yield from _make_room(desired, neuron, place.evicts, board)
+    for verdict in places(desired, board, among, missing):
+        neuron = board.neuron(verdict.neuron_id)
+        if verdict.evicts:
+            yield from _make_room(desired, neuron, verdict.evicts, board)
         else:
             board.book(neuron, model_id)
             yield _first_step(desired, neuron)
@@ -195,23 +198,46 @@ def _update_configs(desired: DesiredModel, board: Board) -> Iterator[Provision]:
             )
 
 
+def _tell(desired: DesiredModel, snapshot: FleetSnapshot, board: Board) -> Iterator[Provision]:
+    """Give the config of a model that nobody has asked for yet to one neuron that may take it.
+
+    It reads the header of its weights, where they are there, and reports what the model can do.
+    """
+    model_id = desired.config.id
+    view = snapshot.models.get(model_id)
+    if desired.demanded or desired.replicas or desired.set_aside:
+        return
+    if view is None or view.states or view.expected or not board.is_quiet(model_id):
+        return
+    neuron_id = place(desired, board, ever=True).neuron_id
+    if neuron_id is not None:
+        upsert = UpsertModelConfig(config=desired.config)
+        yield Provision(neuron_id, model_id, upsert, "what can it do?")
+
+
 def _take_away(snapshot: FleetSnapshot, board: Board) -> Iterator[Provision]:
+    """Unload what nobody names any more: what is ours for good, what was lent once it is idle."""
     for neuron in board.neurons:
         if neuron.state is not NeuronState.CONNECTED or neuron.draining:
             continue
         for model_id in sorted(neuron.instances):
             instance = neuron.instances[model_id]
             if (
-                instance.owned
+                (instance.owned or instance.lent)
                 and instance.pending is None
                 and not board.leaves(neuron, model_id)
                 and model_id not in snapshot.desired
                 and instance.status is not None
                 and instance.state is not ModelState.UNLOADING
             ):
-                yield Provision(
-                    neuron.descriptor.id,
-                    model_id,
-                    UnloadModel(model_id=model_id, forget=True),
-                    "no longer wanted",
-                )
+                because = "no longer wanted" if instance.owned else _idle(instance, model_id, board)
+                if because:
+                    unload = UnloadModel(model_id=model_id, forget=instance.owned)
+                    yield Provision(neuron.descriptor.id, model_id, unload, because)
+
+
+def _idle(instance: Instance, model_id: ModelId, board: Board) -> str:
+    """Say for how long a lent model has been idle; empty where it is to stay."""
+    keep_alive_s, idle_s = board.outlook.policy.keep_alive_s, board.idle_s(instance, model_id)
+    stays = keep_alive_s is None or idle_s < keep_alive_s
+    return "" if stays or not _rests(instance) else f"idle for {idle_s:.0f} s"

@@ -6,13 +6,7 @@ the spec wins where both speak. Times are ages, since the monotonic clock begins
 
 import msgspec
 
-from helexa.cortex.orchestrator.demand import (
-    NO_RATES,
-    DemandState,
-    ModelDemand,
-    Rates,
-    Throughput,
-)
+from helexa.cortex.orchestrator.demand import NO_RATES, DemandState, ModelDemand, Rates
 from helexa.cortex.orchestrator.forecast import (
     NEVER,
     Forecaster,
@@ -20,6 +14,7 @@ from helexa.cortex.orchestrator.forecast import (
     sound_profile,
 )
 from helexa.cortex.orchestrator.sizing import Scale
+from helexa.cortex.orchestrator.useful_seats import CONCURRENCIES, PROBE_S, Curve, UsefulSeats
 from helexa.protocol.ids import ModelId
 
 
@@ -53,12 +48,14 @@ class RememberedLoad(msgspec.Struct, frozen=True, kw_only=True):
     load_s: float
 
 
-class RememberedThroughput(msgspec.Struct, frozen=True, kw_only=True):
-    """What one replica achieved, by concurrency, on one kind of machine."""
+class RememberedSeats(msgspec.Struct, frozen=True, kw_only=True):
+    """What a replica of a model achieved on one kind of machine, and what was made of it."""
 
+    model_id: ModelId
     engine: str
     hardware: str
-    throughput: Throughput
+    curve: Curve
+    limit: int = 0
 
 
 class DemandMemory(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +64,7 @@ class DemandMemory(msgspec.Struct, frozen=True, kw_only=True):
     wall_s: float = 0.0
     models: tuple[RememberedModel, ...] = ()
     loads: tuple[RememberedLoad, ...] = ()
-    throughputs: tuple[RememberedThroughput, ...] = ()
+    seats: tuple[RememberedSeats, ...] = ()
     hour: int | None = None
     """The hour of writing, counted from 1970-01-01 00:00 on cortex's wall."""
     lived_s: float = 0.0
@@ -125,9 +122,16 @@ def restored_demand(memory: DemandMemory, now: float, away_s: float) -> DemandSt
         state.models[each.model_id] = known.at(now)
     for load in memory.loads:
         state.load_s[load.model_id, load.engine, load.hardware] = load.load_s
-    for place in memory.throughputs:
-        state.throughput[place.engine, place.hardware] = place.throughput
+    for kept in memory.seats:
+        if _is_whole(kept.curve) and kept.limit in (0, *CONCURRENCIES):
+            key = (kept.model_id, kept.engine, kept.hardware)
+            state.useful[key] = UsefulSeats(kept.curve, kept.limit, probe_at_s=now + PROBE_S)
     return state
+
+
+def _is_whole(curve: Curve) -> bool:
+    """Tell whether a curve has the steps that curves have now."""
+    return len(curve.tokens_per_s) == len(curve.observations) == len(CONCURRENCIES)
 
 
 def restored_forecast(memory: DemandMemory) -> Forecaster:
@@ -145,14 +149,18 @@ def restored_forecast(memory: DemandMemory) -> Forecaster:
 
 def learned_of(
     state: DemandState,
-) -> tuple[tuple[RememberedLoad, ...], tuple[RememberedThroughput, ...]]:
-    """Return what is kept of load times and throughputs."""
+) -> tuple[tuple[RememberedLoad, ...], tuple[RememberedSeats, ...]]:
+    """Return what is kept of load times and useful seats."""
     loads = tuple(
         RememberedLoad(model_id=model, engine=engine, hardware=hardware, load_s=round(seconds, 2))
         for (model, engine, hardware), seconds in sorted(state.load_s.items())
     )
-    throughputs = tuple(
-        RememberedThroughput(engine=engine, hardware=hardware, throughput=known)
-        for (engine, hardware), known in sorted(state.throughput.items())
+    seats = tuple(
+        RememberedSeats(
+            model_id=model, engine=engine, hardware=hardware, curve=known.curve, limit=known.limit
+        )
+        for (model, engine, hardware), known in sorted(
+            state.useful.items(), key=lambda item: item[0]
+        )
     )
-    return loads, throughputs
+    return loads, seats

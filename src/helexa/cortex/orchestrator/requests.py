@@ -47,7 +47,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     in_flight: int
     """Requests this gateway has open on it."""
     seats: int
-    """Requests that it works on at the same time; at least 1."""
+    """Requests that it is given at the same time; at least 1."""
     pace: Pace
     """How fast it has been."""
     holder: Holder
@@ -59,7 +59,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
 def candidate_of(replica: Replica, in_flight: int, pace: Pace = UNKNOWN) -> Candidate:
     """Return a replica as a candidate with so many requests of this gateway open on it."""
     neuron_id = replica.neuron_id
-    seats = replica.capability.seats or 1
+    seats = replica.useful_seats or replica.capability.seats or 1  # `Replica.seats`, without a call
     mark = zlib.crc32(neuron_id.encode())
     return Candidate(replica, in_flight, seats, pace, holder_of(neuron_id, replica.epoch), mark)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from helexa.cortex.orchestrator.filters import FILTERS, Filter, TenantPolicy, tenant_filter
+from helexa.cortex.orchestrator.prefix import Realms
 from helexa.cortex.orchestrator.requests import RoutingDecision, RoutingRequest
 from helexa.cortex.orchestrator.routing_memory import RoutingMemory
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot
@@ -20,6 +21,8 @@ class Router:
     may_use: TenantPolicy | None = None
     """None: everybody may use everything."""
     memory: RoutingMemory = field(default_factory=RoutingMemory)
+    realms: Realms = field(default_factory=Realms)
+    """Whose prompts may be told from whose."""
     shown: bool = False
     """Callers are told where their request went (`x-helexa-route`)."""
 

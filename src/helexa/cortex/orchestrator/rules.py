@@ -84,6 +84,11 @@ class ProvisioningPolicy:
     """One replica fewer must have been enough for this long before one is taken away."""
     target_utilisation: float = 0.8
     """Share of a replica's seats that is planned with."""
+    learned_seats_min: int = 2
+    """What was learned of its useful seats leaves a replica at least so many."""
+    keep_alive_s: float | None = 900.0
+    """An idle model that no config names, and that was loaded on request, leaves after this time;
+    None: never. Each model that a config names has its own."""
     hold_max_s: float = 20.0
     """A model in use makes room for one that is waited for after this time at the latest; until
     then the requests of the loaded one are served first, together."""

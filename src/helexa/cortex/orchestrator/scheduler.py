@@ -17,7 +17,7 @@ import msgspec
 from helexa.cortex.orchestrator.filters import (
     FILTERS,
     UNHEALTHY_RETRY_S,
-    past_seats_max,
+    open_max,
     refuse_unsupported,
     supports,
 )
@@ -134,9 +134,8 @@ def _usual(request: RoutingRequest, snapshot: FleetSnapshot, router: Router) -> 
         candidates = each.keep(short, candidates)
     windows = [c.replica.capability.context_tokens for c in candidates]
     smallest = min((window for window in windows if window is not None), default=ANY_WINDOW)
-    more = past_seats_max(request.operation)
     rows = tuple(
-        (c.replica, _open_max(c, more), c.seats, c.pace, c.holder, c.mark) for c in candidates
+        (c.replica, _open_max(request, c), c.seats, c.pace, c.holder, c.mark) for c in candidates
     )
     only = None
     if len(candidates) == 1:
@@ -144,8 +143,9 @@ def _usual(request: RoutingRequest, snapshot: FleetSnapshot, router: Router) -> 
     return Usual(model, rows, smallest, only)
 
 
-def _open_max(candidate: Candidate, past_seats: int) -> int:
-    return 1 if candidate.replica.probing else candidate.seats + past_seats
+def _open_max(request: RoutingRequest, candidate: Candidate) -> int:
+    replica = candidate.replica
+    return 1 if replica.probing else open_max(request.operation, replica)
 
 
 def _route_among_many(
@@ -333,6 +333,8 @@ def _refuse_not_loaded(
     if model.capability is not None and not supports(request, model.capability):
         return refuse_unsupported(request, model)
     name = model.config.id
+    if model.expected:
+        return Refusal(ErrorCode.MODEL_LOADING, f"model {name!r} {model.because}")
     if model.loading or model.loadable:
         done = f" ({model.progress:.0%})" if model.progress is not None else ""
         return Refusal(

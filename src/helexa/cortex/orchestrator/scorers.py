@@ -136,15 +136,16 @@ def ranks_of(key: str, candidates: list[Candidate]) -> list[int]:
 def cache(field: Field) -> list[float] | None:
     """Return CACHE_FULL_S * max(0, used - CACHE_FULL_FROM) / (1 - CACHE_FULL_FROM).
 
-    `used` is the share of the engine's cache (context tokens times seats) that the tokens of open
-    requests and of this one take, estimated from their size.
+    `used` is the share of the engine's cache (context tokens times its own seats) that the tokens
+    of open requests and of this one take, estimated from their size.
     """
     if not any(c.pace.tokens_open for c in field.candidates):
         return None
     own = field.request.prompt_bytes // BYTES_PER_TOKEN
     shares = []
     for c in field.candidates:
-        room = (c.replica.capability.context_tokens or 0) * c.seats
+        capability = c.replica.capability
+        room = (capability.context_tokens or 0) * (capability.seats or 1)
         used = (c.pace.tokens_open + own) / room if room else 0.0
         shares.append(CACHE_FULL_S * max(0.0, used - CACHE_FULL_FROM) / (1.0 - CACHE_FULL_FROM))
     return shares if any(shares) else None

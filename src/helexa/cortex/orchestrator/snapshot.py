@@ -6,7 +6,7 @@ Reading is free of locks: a reader takes the current snapshot and keeps it for o
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from helexa.cortex.orchestrator.circuit import CLOSED, Circuit, CircuitState
 from helexa.cortex.orchestrator.demand import Learned, ModelDemand
@@ -19,8 +19,12 @@ from helexa.protocol.ids import CommandId, ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.model import ModelCapability, ModelConfig, ModelStatus
 from helexa.protocol.neuron import Capabilities, NeuronDescriptor, NeuronHealth, NeuronLoad
+from helexa.protocol.version import VERSION
 from helexa.protocol.workload import WorkloadClass
 
+WAITING_PER_REPLICA_MAX: Final = 2
+"""Requests sent to a replica past its seats, so that no seat is empty while its next request is on
+its way. All others wait in the gateway, where they can still go first, elsewhere, or away."""
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
@@ -55,6 +59,24 @@ class Replica:
     """Also told where it does not count, because too many replicas of the model fail."""
     dialects: tuple[str, ...] = ("openai",)
     """Of the APIs that the gateway speaks, those that its neuron takes requests in."""
+    useful_seats: int | None = None
+    """Requests at a time past which its engine makes no more tokens: fewer than its engine's seats;
+    None where that was not learned."""
+
+    @property
+    def seats(self) -> int:
+        """Return how many requests it is given at a time; at least 1."""
+        return self.useful_seats or self.capability.seats or 1
+
+    @property
+    def open_max(self) -> int:
+        """Return how many requests may be open on it.
+
+        `WAITING_PER_REPLICA_MAX` more than its engine works on wait in the neuron; where it is
+        given fewer than that, one more would not wait there, but be worked on beside the others.
+        """
+        own = self.capability.seats or 1
+        return self.seats if self.seats < own else own + WAITING_PER_REPLICA_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +110,9 @@ class Instance:
     """Why the neuron last refused."""
     owned: bool = False
     """This cortex put it there; only then is it taken away again when nobody wants it."""
+    lent: bool = False
+    """This cortex loaded it on request, by a config of the neuron's own that no config of cortex
+    names: it leaves when it is idle, and its config stays."""
     circuit: Circuit = CLOSED
     """How its requests ended, as far as the neuron or engine is to answer for it."""
     since_s: float = 0.0
@@ -165,6 +190,10 @@ class ModelView:
     ready_at_s: float | None = None
     """Monotonic time at which its load should be done, by what loads took before."""
     pinned: bool = False
+    expected: bool = False
+    """Not loaded, and a neuron that has it or may take it is not back since cortex restarted."""
+    lent: bool = False
+    """Some neuron has it because somebody asked, and no config names it (`Instance.lent`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +220,8 @@ class NeuronView:
     """Newcomers with the same id that were refused."""
     faults: int = 0
     """Reports of it that the lifecycle table does not allow."""
+    version: int = VERSION
+    """Of the protocol that is spoken with it."""
     cordoned: bool = False
     """An operator wants no further models placed here."""
     draining: bool = False

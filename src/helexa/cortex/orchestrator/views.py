@@ -4,8 +4,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Final
 
-from helexa.cortex.orchestrator.board import Board, holds
+import msgspec
+
+from helexa.cortex.orchestrator.board import Board, holds, is_awaited
 from helexa.cortex.orchestrator.circuit import CLOSED, CircuitState, restricted_of
+from helexa.cortex.orchestrator.constraints import may_take
 from helexa.cortex.orchestrator.demand import hardware_key
 from helexa.cortex.orchestrator.draining import is_relieved
 from helexa.cortex.orchestrator.ledger import Ledger
@@ -24,10 +27,11 @@ from helexa.cortex.orchestrator.snapshot import (
     frozen,
 )
 from helexa.cortex.orchestrator.wishes import Wishes
-from helexa.protocol.control import UnloadModel
+from helexa.protocol.control import LoadModel
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
-from helexa.protocol.model import ModelCapability, ModelConfig
+from helexa.protocol.model import ModelCapability, ModelConfig, ModelStatus
+from helexa.protocol.version import VERSION_CONTINUES
 
 _ROUTABLE = frozenset({NeuronState.CONNECTED, NeuronState.SUSPECT})
 _UNKNOWN = ModelCapability()
@@ -53,8 +57,9 @@ def next_snapshot(
     plans = everything or ledger.plan
     desired = last.desired
     if plans:
-        wishes.resize(last.models, views, now)
+        wishes.resize(last.models, now)
         desired = wishes.desired(last.models)
+        ledger.models |= wishes.take_reseated()
     outlook = wishes.outlook(now) if plans or ledger.demand else last.outlook
     picture = Picture(desired, views, ledger.holders, outlook, now)
     models = changed_views(picture, last, ledger, everything=everything)
@@ -96,6 +101,7 @@ class Picture:
         self.outlook = outlook
         self.now = now
         self._board: Board | None = None
+        self._to_come: list[NeuronView] | None = None
 
     @property
     def board(self) -> Board:
@@ -111,9 +117,22 @@ class Picture:
 
     def place(self, config: ModelConfig) -> Placement:
         """Return where one more replica of a model could go now."""
+        return place(self._model(config), self.board, ever=True)
+
+    def _model(self, config: ModelConfig) -> DesiredModel:
         model = self.desired.get(config.id)
-        model = model or DesiredModel(config, config.digest(), demanded=True)
-        return place(model, self.board, ever=True)
+        return model or DesiredModel(config, config.digest(), demanded=True)
+
+    def expected_on(self, config: ModelConfig) -> list[NeuronId]:
+        """Return the first neuron that is not back since cortex restarted, and has the model or
+        may take it; none where nothing says so."""
+        if self._to_come is None:
+            self._to_come = [n for n in self.board.neurons if is_awaited(n, self.now)]
+        model = self._model(config)
+        for neuron in self._to_come:
+            if holds(neuron, config.id, self.now) or may_take(model, neuron, self.board):
+                return [neuron.descriptor.id]
+        return []
 
 
 def changed_views(
@@ -190,7 +209,7 @@ def _model_view(model_id: ModelId, picture: Picture) -> ModelView | None:
         return None
     moves = any(neuron.draining for neuron, _ in where)
     relieved = moves and is_relieved(wanted, model_id, [neuron for neuron, _ in instances])
-    replicas = _replicas(where, relieved=relieved)
+    replicas = _replicas(where, picture.outlook, relieved=relieved)
     if all(replica.cordoned for replica in replicas):
         replicas = ()  # what serves it is on its way out: to callers it is not loaded
     view = ModelView(
@@ -207,12 +226,14 @@ def _model_view(model_id: ModelId, picture: Picture) -> ModelView | None:
         ),
         wanted=wanted.replicas if wanted is not None else 0,
         pinned=wanted is not None and wanted.rules.pinned,
+        lent=any(i.lent and i.state is ModelState.LOADED for _, i in where),
     )
     return view if replicas else _without_replicas(view, instances, picture)
 
 
 def _without_replicas(view: ModelView, instances: Where, picture: Picture) -> ModelView:
     """Say why a model cannot be served now, and whether waiting helps."""
+    expected: list[NeuronId] = []
     loading, because, progress = _loading(view.config.id, instances, picture)
     next_attempt_s: float | None = None
     loadable = unplaceable = False
@@ -223,8 +244,11 @@ def _without_replicas(view: ModelView, instances: Where, picture: Picture) -> Mo
         placement = picture.place(view.config)
         loadable = placement.neuron_id is not None
         next_attempt_s = placement.next_attempt_s
-        unplaceable = not loadable and next_attempt_s is None and not vanished
-        if vanished:
+        expected = picture.expected_on(view.config) if not loadable else []
+        unplaceable = not (loadable or next_attempt_s is not None or vanished or expected)
+        if expected:
+            because = f"waits for {', '.join(expected)}, which is not back since cortex restarted"
+        elif vanished:
             gone = ", ".join(sorted(n.descriptor.id for n in vanished))
             because = f"its neuron {gone} is not connected"
         elif not loadable:
@@ -240,6 +264,7 @@ def _without_replicas(view: ModelView, instances: Where, picture: Picture) -> Mo
         unplaceable=unplaceable,
         loadable=loadable,
         next_attempt_s=next_attempt_s,
+        expected=bool(expected),
     )
 
 
@@ -270,6 +295,8 @@ def _loading(
 ) -> tuple[bool, str, float | None]:
     """Tell whether a neuron is on the way to having the model: (yes, because, progress)."""
     found: tuple[bool, str, float | None] = (False, "", None)
+    desired = picture.desired.get(model_id)
+    comes = desired is not None and desired.replicas > 0
     for neuron, instance in instances:
         if not neuron.connected:
             continue
@@ -281,7 +308,7 @@ def _loading(
         if instance.recovering and instance.not_before_s > picture.now and failures < HOPELESS_FROM:
             why = status.because if status is not None else ""
             found = True, f"recovering on {name}: {why}" if why else f"recovering on {name}", None
-        elif pending is not None and not isinstance(pending.command, UnloadModel):
+        elif pending is not None and (isinstance(pending.command, LoadModel) or comes):
             found = True, f"{name} was told to load it", None
     if not found[0]:
         for neuron_id in sorted(picture.board.promised.get(model_id, ())):
@@ -290,7 +317,7 @@ def _loading(
     return found
 
 
-def _replicas(where: Where, *, relieved: bool) -> tuple[Replica, ...]:
+def _replicas(where: Where, outlook: Outlook, *, relieved: bool) -> tuple[Replica, ...]:
     """Return what may be sent requests; of those in use, not too many are out by their circuits."""
     loaded = [
         (neuron, instance)
@@ -304,26 +331,30 @@ def _replicas(where: Where, *, relieved: bool) -> tuple[Replica, ...]:
         restricted = {used[place][0].descriptor.id for place in places}
     return tuple(
         _replica(
-            neuron,
-            instance,
-            cordoned=neuron.draining and relieved,
-            restricted=neuron.descriptor.id in restricted,
+            neuron, instance, outlook,
+            cordoned=neuron.draining and relieved, restricted=neuron.descriptor.id in restricted,
         )
         for neuron, instance in loaded
-    )
+    )  # fmt: skip
 
 
 def _replica(
-    neuron: NeuronView, instance: Instance, *, cordoned: bool, restricted: bool
+    neuron: NeuronView,
+    instance: Instance,
+    outlook: Outlook,
+    *,
+    cordoned: bool,
+    restricted: bool,
 ) -> Replica:
     status = instance.status
     assert status is not None
     circuit = instance.circuit.state
+    capability = _usable(status.capability or _UNKNOWN, neuron.version)
     return Replica(
         model_id=status.model_id,
         neuron_id=neuron.descriptor.id,
         epoch=neuron.descriptor.epoch,
-        capability=status.capability or _UNKNOWN,
+        capability=capability,
         # A neuron's problems are not a replica's: another model that failed there, or a state
         # that could not be saved, keeps nobody from using the models that run.
         healthy=not (restricted and circuit is CircuitState.OPEN),
@@ -334,7 +365,25 @@ def _replica(
         waiting_requests=status.waiting_requests,
         circuit=circuit,
         dialects=neuron.capabilities.dialects,
+        useful_seats=_useful_seats(neuron, status, capability.seats, outlook),
     )
+
+
+def _usable(capability: ModelCapability, version: int) -> ModelCapability:
+    """Return what can be asked for in this version of the protocol."""
+    old = capability.resume and version < VERSION_CONTINUES
+    return msgspec.structs.replace(capability, resume=False) if old else capability
+
+
+def _useful_seats(
+    neuron: NeuronView, status: ModelStatus, reported: int, outlook: Outlook
+) -> int | None:
+    """Return how many seats were learned to be of use; None where all that are reported are."""
+    if status.config is None or not outlook.learned.useful:
+        return None
+    key = (status.model_id, status.config.engine, hardware_key(neuron.capabilities.hardware))
+    seats = outlook.learned.seats(key, reported, outlook.policy.learned_seats_min)
+    return seats if seats < reported else None
 
 
 def _capability(where: Where) -> ModelCapability | None:

@@ -35,6 +35,7 @@ from helexa.cortex.orchestrator.remembered import (
 )
 from helexa.cortex.orchestrator.retention import UNKNOWN_LOAD_S
 from helexa.cortex.orchestrator.rules import DEFAULT_RULES, ModelRules
+from helexa.cortex.orchestrator.seat_learner import SeatLearner
 from helexa.cortex.orchestrator.sizing import DEMAND_S, Load, Scale, first_scale
 from helexa.cortex.orchestrator.snapshot import (
     DesiredModel,
@@ -49,8 +50,6 @@ from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.neuron import HardwareReport
 
 Wish = DesiredChanged | ModelWanted | ModelUnwanted | ModelPinned | DemandSampled | DemandRestored
-OBSERVED_S: Final = 10.0
-"""Throughput is learned from a model's smoothed rates at this interval."""
 _NONE: Final = Scale(0)
 AHEAD_S: Final = 30.0
 """What is only forecast and finds no room is planned again at this interval, and not each tick."""
@@ -67,7 +66,7 @@ class Wishes:
         self._scales: dict[ModelId, Scale] = {}
         self._set_aside: set[ModelId] = set()
         self._pinned: set[ModelId] = set()
-        self._observed_s = 0.0
+        self._seats = SeatLearner()
         self._warm: dict[ModelId, int] = {}
         """Replicas that the forecast wants to be there, of models of which it wants any."""
         self._ahead_planned_s = 0.0
@@ -101,6 +100,8 @@ class Wishes:
 
     def _configure(self, event: DesiredChanged) -> None:
         if event.policy is not None:
+            if event.policy.learned_seats_min != self._policy.learned_seats_min:
+                self._seats.look_again(self.demand)
             self._policy = event.policy
         self.configured = {
             config.id: DesiredModel(
@@ -122,6 +123,7 @@ class Wishes:
 
     def _sample(self, event: DemandSampled, now: float) -> bool:
         self.demand.take(event.samples, now)
+        self._seats.note(event.samples)
         if event.local_s is not None:
             self.forecast.turn(event.local_s, now)
         for sample in event.samples:
@@ -166,10 +168,13 @@ class Wishes:
         old = [key for key, (_, at_s, _) in self._demanded.items() if now - at_s >= DEMAND_S]
         for key in old:
             del self._demanded[key]
-        self._observe(models, neurons, now)
+        least = self._policy.learned_seats_min
+        self._seats.learn(self.demand, models, neurons, least, now)
         before = self._asked_for()
-        self.resize(models, neurons, now)
-        if old or before != self._asked_for():
+        self.resize(models, now)
+        if old or self._seats.has_news or before != self._asked_for():
+            return True
+        if any(view.lent and self._may_be_idle(view.config.id, now) for view in models.values()):
             return True
         # Who waits long enough may displace somebody, who is in use falls idle, and a replica too
         # many may leave: while a model has not what it should have, every tick is planned.
@@ -191,20 +196,22 @@ class Wishes:
         scales = {k: (s.replicas, s.ahead_since_s is None) for k, s in self._scales.items()}
         return self._warm, scales
 
-    def resize(
-        self, models: Mapping[str, ModelView], neurons: Mapping[NeuronId, NeuronView], now: float
-    ) -> None:
+    def _may_be_idle(self, model_id: ModelId, now: float) -> bool:
+        """Tell whether a lent model may have been idle for long enough to leave."""
+        keep_alive_s, demand = self._policy.keep_alive_s, self.demand.models.get(model_id)
+        return keep_alive_s is not None and (demand is None or demand.idle_s(now) >= keep_alive_s)
+
+    def resize(self, models: Mapping[str, ModelView], now: float) -> None:
         """Work out how many replicas of each configured model there should be."""
         scales: dict[ModelId, Scale] = {}
         self._warm = {}
-        learned = self._learned()
         for model_id, desired in self.configured.items():
             if model_id in self._set_aside:
                 scales[model_id] = Scale(0, because="an operator unloaded it")
                 continue
             view = models.get(model_id)
             rules = self._rules(desired)
-            load = self._load(desired, view, neurons, learned, now)
+            load = self._load(desired, view, now)
             if rules.forecast and self.forecast.watches(model_id):
                 load = self._with_forecast(load, model_id, view, now)
             before = self._scales.get(model_id) or first_scale(load.loaded, rules)
@@ -215,26 +222,11 @@ class Wishes:
             scales[model_id] = after if count == after.replicas else replace(after, replicas=count)
         self._scales = scales
 
-    def _load(
-        self,
-        desired: DesiredModel,
-        view: ModelView | None,
-        neurons: Mapping[NeuronId, NeuronView],
-        learned: Learned,
-        now: float,
-    ) -> Load:
+    def _load(self, desired: DesiredModel, view: ModelView | None, now: float) -> Load:
         model_id = desired.config.id
         demand = self.demand.of(model_id, now)
         replicas = view.replicas if view is not None else ()
-        seats = [
-            learned.seats(
-                desired.config.engine,
-                hardware_key(neurons[r.neuron_id].capabilities.hardware),
-                r.capability.seats,
-            )
-            for r in replicas
-            if r.neuron_id in neurons
-        ]
+        seats = [replica.seats for replica in replicas]
         active = any(r.active_requests for r in replicas)
         return Load(
             expected=demand.expected(),
@@ -275,27 +267,9 @@ class Wishes:
         waits = demand is not None and demand.waiting > 0
         return waits or model_id in self._demanded
 
-    def _observe(
-        self, models: Mapping[str, ModelView], neurons: Mapping[NeuronId, NeuronView], now: float
-    ) -> None:
-        """Learn what a replica achieves at the concurrency that it has now."""
-        if now - self._observed_s < OBSERVED_S:
-            return
-        self._observed_s = now
-        for model_id, demand in self.demand.models.items():
-            view = models.get(model_id)
-            if view is None or not view.replicas or not demand.in_flight or demand.waiting:
-                continue
-            kinds = {
-                hardware_key(neurons[r.neuron_id].capabilities.hardware)
-                for r in view.replicas
-                if r.neuron_id in neurons
-            }
-            count = len(view.replicas)
-            if len(kinds) == 1 and demand.concurrency >= 0.5 * count:
-                speed = demand.completion_tokens[0] / count
-                key = (view.config.engine, kinds.pop())
-                self.demand.worked(key, demand.concurrency / count, speed)
+    def take_reseated(self) -> set[ModelId]:
+        """Return the models whose replicas are given more or fewer seats since the last call."""
+        return self._seats.take()
 
     # ── what comes of it ──────────────────────────────────────────────────────────────────────
 
@@ -307,11 +281,15 @@ class Wishes:
                 config = known[model_id].config
                 away = DesiredModel(config, config.digest(), replicas=0, set_aside=True)
                 desired[model_id] = replace(away, because="an operator unloaded it")
-        for model_id, (_, _, cause) in self._demanded.items():
+        for model_id in (*self._demanded, *sorted(self._pinned)):
             if model_id not in desired and model_id in known:
                 config = known[model_id].config
+                asked = self._demanded.get(model_id)
+                bare = DesiredModel(config, config.digest(), demanded=True)
                 desired[model_id] = replace(
-                    DesiredModel(config, config.digest(), demanded=True, cause=cause),
+                    bare,
+                    cause=asked[2] if asked is not None else "an operator pinned it",
+                    rules=self._rules(bare),
                     waiting_since_s=self._waiting_since_s(model_id),
                 )
         return desired
@@ -360,14 +338,14 @@ class Wishes:
         )
 
     def _learned(self) -> Learned:
-        return Learned(self.demand.load_s, self.demand.throughput)
+        return Learned(self.demand.load_s, self.demand.useful)
 
     def memory(self, now: float, wall_s: float) -> DemandMemory:
         """Return what is worth keeping over a restart."""
         self.demand.retain(self.configured, now)
         self.forecast.forget(self.demand.models)
         keys = sorted(self.demand.models.keys() | self._pinned | self._set_aside)
-        loads, throughputs = learned_of(self.demand)
+        loads, seats = learned_of(self.demand)
         return DemandMemory(
             wall_s=wall_s,
             models=tuple(
@@ -383,7 +361,7 @@ class Wishes:
                 for key in keys
             ),
             loads=loads,
-            throughputs=throughputs,
+            seats=seats,
             hour=self.forecast.hour,
             lived_s=round(self.forecast.lived_s),
         )

@@ -158,7 +158,7 @@ class AggregateTranslation:
         if last.system_fingerprint is not None:
             whole["system_fingerprint"] = last.system_fingerprint
         if usage is not None:
-            whole["usage"] = usage_json(usage)
+            whole["usage"] = usage_json(self._plan.told(usage))
         return whole
 
     def _told(self, index: int, answer: _Answer) -> dict[str, Any]:

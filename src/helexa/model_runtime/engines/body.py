@@ -111,6 +111,20 @@ def clamp_tokens(body: Body, context_tokens: int | None) -> None:
         body.set("max_tokens", asked)
 
 
+def is_plain_chat(body: Body) -> bool:
+    """Tell whether the answer to a chat is one text and nothing else, as far as one sees here.
+
+    Only such a stream is continued elsewhere when it breaks.
+    """
+    if (body.integer("n") or 1) > 1 or body.get("logprobs"):
+        return False
+    tools = body.raw("tools")
+    if tools is not None and bytes(tools) not in {b"null", b"[]"}:
+        return False
+    form = body.get("response_format")
+    return not isinstance(form, dict) or form.get("type") == "text"
+
+
 def trailing_assistant_text(body: Body) -> str | None:
     """Return the text of a conversation's last message if it is the assistant's, else None.
 

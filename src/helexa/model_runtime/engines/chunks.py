@@ -88,5 +88,19 @@ class Chunk(msgspec.Struct):
             delta.reasoning is None and (delta.role is None or delta.content is not None)
         )
 
+    @property
+    def is_text_with_a_count(self) -> bool:
+        """Tell whether a caller may see it as it came, once its `usage` or `timings` is off."""
+        choices = self.choices
+        if (
+            len(choices) != 1
+            or (self.usage is None) is (self.timings is None)
+            or self.prompt_progress is not None
+            or self.error is not None
+        ):
+            return False
+        delta = choices[0].delta
+        return delta is not None and delta.role is None and delta.reasoning is None
+
 
 decode_chunk: Final = msgspec.json.Decoder(Chunk).decode

@@ -15,6 +15,7 @@ from helexa.model_runtime.engines.body import (
     Body,
     BodyError,
     clamp_tokens,
+    is_plain_chat,
     refused,
     trailing_assistant_text,
 )
@@ -197,6 +198,9 @@ def _generation(inbound: InboundCall, body: Body) -> OutboundCall | Failure:
     body.set("model", inbound.config.id)
     body.set("stream", value=True)
     body.set("return_progress", value=True)
+    tells_count = inbound.stream and chat and is_plain_chat(body)
+    if tells_count:
+        body.set("timings_per_token", value=True)
     if hide_logprobs:
         body.set("logprobs", value=True)
         body.set("top_logprobs", 1)
@@ -208,6 +212,8 @@ def _generation(inbound: InboundCall, body: Body) -> OutboundCall | Failure:
         hide_logprobs=hide_logprobs,
         legacy_logprobs=wants_logprobs and not chat,
         continues=inbound.continues,
+        tells_count=tells_count,
+        hides_cached=bool(inbound.tenant),
     )
     translation = StreamTranslation(plan) if inbound.stream else AggregateTranslation(plan)
     path = "/v1/chat/completions" if chat else "/v1/completions"

@@ -6,6 +6,9 @@ and the new chunks get that id and time. Text that the caller has is not said ag
 
 from typing import Any
 
+import msgspec
+
+from helexa.model_runtime.engines.body import Body, trailing_assistant_text
 from helexa.model_runtime.engines.chunks import Delta
 from helexa.protocol.inference import Continued
 
@@ -43,3 +46,20 @@ class Splice:
         if shared:
             delta.content = told["content"] = content[shared:]
         return had_role or bool(shared)
+
+
+def without_space_at_end(body: Body, continued: Continued) -> Continued:
+    """Leave the space at the end of the text so far to the engine, which then says it again.
+
+    For engines whose chat template may trim a message: half of them do (Llama 3, Gemma), and then
+    what was trimmed would come twice.
+    """
+    text = trailing_assistant_text(body)
+    kept = text.rstrip() if text is not None else ""
+    if text is None or len(kept) == len(text):
+        return continued
+    turns = msgspec.json.decode(body.raw("messages") or b"[]", type=list[msgspec.Raw])[:-1]
+    if kept:
+        turns.append(msgspec.Raw(msgspec.json.encode({"role": "assistant", "content": kept})))
+    body.set("messages", turns)
+    return msgspec.structs.replace(continued, overlap=text[len(kept) :])

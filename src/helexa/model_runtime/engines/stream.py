@@ -18,6 +18,7 @@ from helexa.model_runtime.engines.legacy import LegacyLogprobs
 from helexa.model_runtime.engines.prefill import EchoStripper
 from helexa.model_runtime.engines.reader import ChunkReader
 from helexa.model_runtime.engines.splice import Splice
+from helexa.model_runtime.engines.told_count import CountTeller, without_report
 from helexa.model_runtime.interfaces import Ending, Failure
 from helexa.protocol.inference import Continued, ResponseHead, Usage
 from helexa.protocol.sse import DONE, comment_of, data_of, event_of
@@ -45,6 +46,16 @@ class AnswerPlan:
     """The engine tells a completion's logprobs in the shape of a chat's."""
     continues: Continued | None = None
     """The answer is the next part of a stream that another neuron began."""
+    tells_count: bool = False
+    """The engine counts with every chunk, and another neuron could continue this stream."""
+    hides_cached: bool = False
+    """The engine's cache is every tenant's: that a prompt was in it tells what others asked."""
+
+    def told(self, usage: Usage) -> Usage:
+        """Return a usage as callers may see it."""
+        if self.hides_cached and usage.cached_tokens:
+            return msgspec.structs.replace(usage, cached_tokens=0)
+        return usage
 
 
 class StreamTranslation:
@@ -61,6 +72,16 @@ class StreamTranslation:
         self._echo = EchoStripper(plan.prefix) if plan.prefix else None
         self._logprobs: dict[int, LegacyLogprobs] = {}
         self._splice = Splice(plan.continues) if plan.continues is not None else None
+        self._teller = (
+            CountTeller(
+                self._reader.counter,
+                plan.continues,
+                owes_prompt=plan.include_usage,
+                hides_cached=plan.hides_cached,
+            )
+            if plan.tells_count
+            else None
+        )
         self._always_rewrites = (
             plan.hide_logprobs
             or plan.legacy_logprobs
@@ -84,11 +105,15 @@ class StreamTranslation:
             room = ERROR_BODY_BYTES_MAX - len(self._error_body)
             self._error_body += data[: max(room, 0)]
             return b""
-        reader = self._reader
+        reader, teller = self._reader, self._teller
+        rewrites = self._always_rewrites
         out = []
         for event, chunk in reader.read(data):
-            plain = not self._always_rewrites and chunk.is_plain
-            out.append(event if plain else self._changed(event, chunk))
+            if teller is not None:
+                out.append(self._counted(event, chunk, teller))
+            else:
+                plain = not rewrites and chunk.is_plain
+                out.append(event if plain else self._changed(event, chunk))
             if reader.failure is not None:
                 break
         self.produced = reader.produced
@@ -123,6 +148,22 @@ class StreamTranslation:
         held = b"".join(self._held)
         self._held.clear()
         return held
+
+    def _counted(self, event: bytes, chunk: Chunk, teller: CountTeller) -> bytes:
+        """Return what the caller gets of an event, and the count where that must be told."""
+        bare = None
+        if not self._always_rewrites:
+            if chunk.is_text_with_a_count:
+                bare = without_report(event)
+            elif chunk.is_plain:
+                bare = event
+        if bare is None:
+            bare = self._changed(event, chunk)
+            if not bare or chunk.prompt_progress is not None:
+                return bare
+        delta = chunk.choices[0].delta
+        told = teller.after(chunk, says=delta is not None and bool(delta.content))
+        return bare + told if told else bare
 
     def _is_slow(self) -> bool:
         last = self._reader.last
@@ -182,7 +223,9 @@ class StreamTranslation:
             "created": last.created,
             "model": last.model,
             "choices": [],
-            "usage": usage_json(usage if continues is None else continues.whole(usage)),
+            "usage": usage_json(
+                self._plan.told(usage if continues is None else continues.whole(usage))
+            ),
         }
         if self._splice is not None:
             self._splice.mark(fields)

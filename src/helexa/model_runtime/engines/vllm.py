@@ -12,10 +12,12 @@ from helexa.model_runtime.engines.body import (
     Body,
     BodyError,
     clamp_tokens,
+    is_plain_chat,
     trailing_assistant_text,
 )
 from helexa.model_runtime.engines.llamacpp import embeddings_call, standard_probe
 from helexa.model_runtime.engines.options import Options, option_problems
+from helexa.model_runtime.engines.splice import without_space_at_end
 from helexa.model_runtime.engines.stream import AnswerPlan, StreamTranslation
 from helexa.model_runtime.engines.token_count import CountTranslation, estimate
 from helexa.model_runtime.engines.whole import WholeTranslation
@@ -250,11 +252,25 @@ def _generation(inbound: InboundCall, body: Body) -> OutboundCall | Failure:
     body.drop("stream_options")
     body.set("model", inbound.config.id)
     body.set("stream", inbound.stream)
+    continues = inbound.continues
+    if continues is not None:
+        continues = without_space_at_end(body, continues)
+    if inbound.tenant:
+        own = body.get("cache_salt")
+        # No name has a line end, so that no two names and salts make the same.
+        body.set("cache_salt", f"{inbound.tenant}\n{own}" if own else inbound.tenant)
     if chat:
         _continue_trailing_text(body)
+    tells_count = inbound.stream and chat and is_plain_chat(body)
     if inbound.stream:
-        body.set("stream_options", {"include_usage": True})
-    plan = AnswerPlan(chat=chat, include_usage=inbound.include_usage, continues=inbound.continues)
+        options = {"include_usage": True, "continuous_usage_stats": tells_count}
+        body.set("stream_options", options)
+    plan = AnswerPlan(
+        chat=chat,
+        include_usage=inbound.include_usage,
+        continues=continues,
+        tells_count=tells_count,
+    )
     path = "/v1/chat/completions" if chat else "/v1/completions"
     translation = StreamTranslation(plan) if inbound.stream else WholeTranslation()
     return OutboundCall(path, body.encode(), translation)

@@ -37,7 +37,7 @@ def load_nvml() -> Any:
 
 
 @contextmanager
-def _nvml_session(load: Callable[[], Any]) -> Iterator[Any]:
+def nvml_session(load: Callable[[], Any]) -> Iterator[Any]:
     """Give the library, ready to be asked; None where there is no driver or no library."""
     try:
         nvml = load()
@@ -61,7 +61,7 @@ def _nvml_session(load: Callable[[], Any]) -> Iterator[Any]:
 def nvidia_devices(load: Callable[[], Any] = load_nvml) -> tuple[Device, ...]:
     """Return NVIDIA's GPUs; none where there is no driver or no library."""
     devices: tuple[Device | None, ...] = ()
-    with _nvml_session(load) as nvml:
+    with nvml_session(load) as nvml:
         if nvml is not None:
             devices = tuple(_nvidia_device(nvml, n) for n in range(nvml.nvmlDeviceGetCount()))
     return tuple(device for device in devices if device is not None)
@@ -88,9 +88,9 @@ def _nvidia_device(nvml: Any, index: int) -> Device | None:
 def nvidia_readings(load: Callable[[], Any] = load_nvml) -> tuple[GpuReading, ...]:
     """Return what NVIDIA's GPUs do; may block for as long as the driver takes to answer."""
     found: list[GpuReading] = []
-    with _nvml_session(load) as nvml:
+    with nvml_session(load) as nvml:
         if nvml is not None:
-            driver = _told(nvml, nvml.nvmlSystemGetDriverVersion)
+            driver = told(nvml, nvml.nvmlSystemGetDriverVersion)
             for index in range(nvml.nvmlDeviceGetCount()):
                 reading = _nvidia_reading(nvml, index, _string(driver))
                 if reading is not None:
@@ -103,24 +103,24 @@ def _nvidia_reading(nvml: Any, index: int, driver: str) -> GpuReading | None:
     if device is None:
         return None
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
-    busy = _told(nvml, nvml.nvmlDeviceGetUtilizationRates, handle)
+    busy = told(nvml, nvml.nvmlDeviceGetUtilizationRates, handle)
     return GpuReading(
         gpu=f"nvidia{index}",
         vendor="nvidia",
         name=device.name,
-        uuid=_string(_told(nvml, nvml.nvmlDeviceGetUUID, handle)),
+        uuid=_string(told(nvml, nvml.nvmlDeviceGetUUID, handle)),
         driver=driver,
         memory_total_bytes=device.memory_total_bytes,
         memory_used_bytes=device.memory_total_bytes - device.memory_free_bytes,
         utilization_ratio=None if busy is None else busy.gpu / 100,
-        power_watts=_scaled(_told(nvml, nvml.nvmlDeviceGetPowerUsage, handle), 1e3),
+        power_watts=_scaled(told(nvml, nvml.nvmlDeviceGetPowerUsage, handle), 1e3),
         temperature_celsius=_scaled(
-            _told(nvml, nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU), 1
+            told(nvml, nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU), 1
         ),
     )
 
 
-def _told(nvml: Any, ask: Callable[..., Any], *arguments: Any) -> Any:
+def told(nvml: Any, ask: Callable[..., Any], *arguments: Any) -> Any:
     """Return the library's answer; None where this GPU or driver does not know."""
     try:
         return ask(*arguments)

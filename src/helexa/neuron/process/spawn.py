@@ -48,6 +48,10 @@ class EngineProcess:
         """It is gone and reaped."""
         return self._guarded.has_ended
 
+    def pids(self) -> list[int]:
+        """Return the engine and all its children; may block."""
+        return table.members(self.group)
+
     def memory_bytes(self) -> int | None:
         """Return the memory of the engine and all its children; None where it cannot be told."""
         return table.resident_bytes(table.members(self.group))

@@ -219,6 +219,7 @@ class Request(StreamHandler):
                 config=model.config,
                 capability=model.capability,
                 continues=head.continues if head.stream else None,
+                tenant=head.principal if head.keeps_apart else "",
             )
         )
         if isinstance(call, Failure):

@@ -1,11 +1,12 @@
 """What the supervisor needs of the world, as small interfaces, and its settings."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from helexa.model_runtime.interfaces import LaunchPlan, WeightsSummary
+from helexa.neuron.hardware.gpu_memory import GpuMemory, read_gpu_memory
 from helexa.neuron.process.exits import ExitDescription
 from helexa.neuron.process.output import OutputRing
 from helexa.neuron.runtime.supervisor_seats import Seats
@@ -70,6 +71,10 @@ class RunningProcess(Protocol):
         """Return what it and its children hold; may block."""
         ...
 
+    def pids(self) -> list[int]:
+        """Return it and its children; may block."""
+        ...
+
     async def wait(self) -> ExitDescription:
         """Wait until it is gone, with its children."""
         ...
@@ -116,6 +121,8 @@ class World:
     on_broken: Callable[[BaseException], None] = _ignore
     """The supervisor itself failed by a bug: the process should end, and be started anew."""
     clock: Clock = field(default_factory=SystemClock)
+    gpu_memory: Callable[[Collection[int]], GpuMemory | None] = read_gpu_memory
+    """What GPUs hold, and what these processes hold of it; may block."""
 
 
 @dataclass(frozen=True, slots=True)

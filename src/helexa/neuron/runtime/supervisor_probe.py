@@ -9,11 +9,12 @@ import aiohttp
 from helexa.model_runtime.interfaces import Probe
 from helexa.neuron.registry.commands import RunningModel
 from helexa.neuron.runtime.engine_asking import ANSWER_BYTES_MAX, ASKING_ERRORS, EngineAsker
-from helexa.util.backoff import Backoff
 from helexa.util.clock import Clock
 
 HEALTH_S_MAX: Final = 5.0
-_POLL: Final = Backoff(initial_s=0.05, ceiling_s=1.0)
+POLL_S: Final = 0.02
+"""Between two looks at an engine that comes up. Requests are held for it, and each look that is
+late keeps them waiting. A look costs half a millisecond, while the load costs all it can get."""
 _NOT_YET: Final = frozenset({425, 429, 503})
 """A canary answered like this is asked again: the engine is still coming up, or busy."""
 
@@ -37,7 +38,6 @@ class Prober:
         """Return when health and canary have passed; raises ProbeFailedError after `limit_s`."""
         deadline = self._clock.monotonic() + limit_s
         waited_for = "its first answer"
-        attempt = 0
         while True:
             left_s = deadline - self._clock.monotonic()
             if left_s <= 0:
@@ -48,9 +48,7 @@ class Prober:
             if problem is None:
                 return
             waited_for = problem
-            delay_s = _POLL.bound_s(attempt)
-            attempt += 1
-            await asyncio.sleep(min(delay_s, max(0.0, deadline - self._clock.monotonic())))
+            await asyncio.sleep(min(POLL_S, max(0.0, deadline - self._clock.monotonic())))
 
     async def check(self, model: RunningModel, probe: Probe, limit_s: float) -> None:
         """Ask once whether the engine is there; raises ProbeFailedError where it is not.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from helexa.model_runtime.interfaces import EngineDescription
+from helexa.neuron.hardware.gpu_memory import GpuMemory, engine_bytes
 from helexa.neuron.registry.commands import (
     CheckEngine,
     FetchWeights,
@@ -33,8 +34,9 @@ from helexa.neuron.registry.events import (
     WeightsSeen,
 )
 from helexa.neuron.registry.policy import Policy
+from helexa.neuron.runtime.sampler import in_own_thread
 from helexa.neuron.runtime.supervisor_launch import Launcher, Started
-from helexa.neuron.runtime.supervisor_ports import MemoryMeter, Outfit, World
+from helexa.neuron.runtime.supervisor_ports import MemoryMeter, Outfit, RunningProcess, World
 from helexa.neuron.runtime.supervisor_probe import ProbeFailedError, Prober
 from helexa.protocol.ids import ModelId
 from helexa.util import logging
@@ -43,6 +45,7 @@ from helexa.util.tasks import TaskScope
 
 TAIL_LINES: Final = 20
 ILLEGAL_INSTRUCTION: Final = "SIGILL"
+GPU_ANSWERS_WITHIN_S: Final = 10.0
 PROGRESS_EVERY_S: Final = 0.5
 LATER_MAY_HELP: Final = frozenset(
     {"HX-0530", "HX-0531", "HX-0533", "HX-0550", "HX-0560", "HX-0562"}
@@ -67,6 +70,12 @@ class _Engine:
     work: "asyncio.Task[Any] | None" = None
     """Its start, probe or check, whichever is under way."""
     stopping: bool = field(default=False)
+    loaded: bool = False
+    """It has served its canary."""
+    gpu_before: GpuMemory | None = None
+    """What GPUs held before it began to load."""
+    turn: int = 0
+    """How many engines had begun or ended when it did; 0 where another one was loading then."""
 
     @property
     def log_tail(self) -> tuple[str, ...]:
@@ -98,6 +107,9 @@ class EngineWork:
         self._fetches: dict[int, asyncio.Task[Any]] = {}
         self._engines: dict[int, _Engine] = {}
         self._looking = asyncio.Lock()
+        self._gpu_memory = world.gpu_memory
+        self._turn = 0
+        """Counts what changes the memory of GPUs: engines that begin, and that are gone."""
 
     def log_tail(self, attempt: int) -> tuple[str, ...]:
         """Return the last lines of an engine that still runs."""
@@ -199,6 +211,9 @@ class EngineWork:
         """Begin to start an engine."""
         name = command.config.engine
         engine = _Engine(command.model_id, command.attempt, command.cause, name)
+        self._turn += 1
+        if all(each.loaded for each in self._engines.values()):
+            engine.turn = self._turn
         self._engines[command.attempt] = engine
         engine.work = self._scope.start(
             self._start(command, engine), f"start {command.model_id}#{command.attempt}"
@@ -229,6 +244,8 @@ class EngineWork:
         self._scope.start(work, f"stop {command.model_id}#{command.attempt}")
 
     async def _start(self, command: StartEngine, engine: _Engine) -> None:
+        if self._outfit.gpu:
+            engine.gpu_before = await self._read_gpus(list)
         try:
             started = await self._launcher.start(command)
         except Exception as error:  # noqa: BLE001  # a fault of one engine fails one model only
@@ -277,6 +294,7 @@ class EngineWork:
 
     def _gone(self, engine: _Engine, because: str) -> None:
         self._engines.pop(engine.attempt, None)
+        self._turn += 1
         if engine.started is not None:
             self._launcher.give_back(engine.started)
         self._post(
@@ -299,10 +317,8 @@ class EngineWork:
             self._fail(engine, _say(error))
             return
         process = engine.started.process if engine.started is not None else None
-        measured = None
-        if process is not None and not self._outfit.gpu:
-            # On a GPU the weights lie where the process table does not count.
-            measured = await asyncio.to_thread(process.memory_bytes)
+        measured = await self._measured(engine, process) if process is not None else None
+        engine.loaded = True
         self._post(
             EngineReady(
                 model_id=model.model_id,
@@ -311,6 +327,22 @@ class EngineWork:
                 cause=engine.cause,
             )
         )
+
+    async def _measured(self, engine: _Engine, process: RunningProcess) -> int | None:
+        if not self._outfit.gpu:
+            return await asyncio.to_thread(process.memory_bytes)
+        # The weights lie where the process table does not count.
+        after = await self._read_gpus(process.pids)
+        return engine_bytes(engine.gpu_before, after, alone=self._turn == engine.turn)
+
+    async def _read_gpus(self, pids: Callable[[], list[int]]) -> GpuMemory | None:
+        """Return what GPUs hold; None where the driver does not answer, for which nothing waits."""
+        reading = in_own_thread(lambda: self._gpu_memory(pids()))
+        try:
+            return await asyncio.wait_for(reading, GPU_ANSWERS_WITHIN_S)
+        except Exception as error:  # noqa: BLE001  a model is served whatever its memory is
+            _log.warning("the memory of GPUs cannot be read", error=describe(error))
+            return None
 
     async def _check(self, model: RunningModel, engine: _Engine) -> None:
         names = {"model_id": model.model_id, "attempt": model.attempt, "cause": engine.cause}

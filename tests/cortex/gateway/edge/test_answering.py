@@ -86,6 +86,7 @@ def test_an_answer_may_take_as_long_as_it_needs() -> None:
 
 
 def test_a_client_that_reads_nothing_is_cut_and_the_handler_told() -> None:
+    """F15: after a minute; the handler resets the stream, which frees the engine's seat."""
     left: list[str] = []
     bench = EdgeBench(later)
     bench.transport.taking = False
