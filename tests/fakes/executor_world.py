@@ -4,7 +4,7 @@ from contextlib import asynccontextmanager
 
 from helexa.neuron.runtime.engine_client import ClientLimits, EngineClient
 from helexa.neuron.runtime.executor import Executor
-from helexa.neuron.runtime.request import ExecutorLimits
+from helexa.neuron.runtime.limits import ExecutorLimits
 from helexa.util.clock import SystemClock
 from helexa.util.metrics import PrometheusMetrics
 from helexa.util.tasks import TaskScope

@@ -12,6 +12,7 @@ from helexa.cortex.orchestrator.policy import FleetPolicy
 from helexa.cortex.orchestrator.remembered import DemandMemory, RememberedModel
 from helexa.cortex.orchestrator.rules import ModelRules
 from helexa.protocol.control import Register
+from helexa.protocol.dialects.dialect import DIALECTS
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.model import ModelCapability, ModelConfig, ModelStatus
@@ -33,7 +34,12 @@ def capabilities(budget_bytes: int = 8 * GIB, engines: tuple[str, ...] = ("echo"
     hardware = HardwareReport(
         cpu_count=8, memory_total_bytes=16 * GIB, memory_available_bytes=16 * GIB
     )
-    return Capabilities(hardware=hardware, engines=engines, memory_budget_bytes=budget_bytes)
+    return Capabilities(
+        hardware=hardware,
+        engines=engines,
+        memory_budget_bytes=budget_bytes,
+        dialects=tuple(DIALECTS),
+    )
 
 
 def status(

@@ -16,6 +16,7 @@ from helexa.cortex.gateway.pipeline import Pipeline, Seams
 from helexa.cortex.gateway.rate_limit import UNLIMITED
 from helexa.cortex.orchestrator.router import Router
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, ModelView, NeuronView, Replica
+from helexa.protocol.dialects.dialect import DIALECT_OF, DIALECTS
 from helexa.protocol.errors import ErrorCode
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.inference import OpenHead, Reset, ResponseHead, Trailer, Usage
@@ -261,7 +262,7 @@ class World:
         caller = Caller()
         exchange = exchange_of(caller, "POST", "/v1/chat/completions", headers)
         exchange.body = body
-        self.pipeline.handle(exchange, operation)
+        self.pipeline.handle(exchange, operation, DIALECT_OF[operation])
         self.carry()
         return exchange, caller
 
@@ -290,7 +291,13 @@ def snapshot_of(
     """A fleet with model `m` (alias `alias`) on each of the neurons."""
     config = model("m", aliases=("alias",))
     replicas = tuple(
-        Replica(model_id=config.id, neuron_id=NeuronId(name), epoch=1, capability=capability)
+        Replica(
+            model_id=config.id,
+            neuron_id=NeuronId(name),
+            epoch=1,
+            capability=capability,
+            dialects=tuple(DIALECTS),
+        )
         for name in neurons
     )
     view = ModelView(

@@ -4,6 +4,7 @@ from types import MappingProxyType
 
 from helexa.cortex.orchestrator.requests import RoutingRequest
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, ModelView, NeuronView, Replica
+from helexa.protocol.dialects.dialect import DIALECTS
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.model import ModelCapability
 from helexa.protocol.neuron import NeuronDescriptor, NeuronHealth, NeuronLoad
@@ -14,6 +15,7 @@ M = ModelId("m")
 
 
 def replica(name: str, capability: ModelCapability = CHAT, **fields: object) -> Replica:
+    fields = {"dialects": tuple(DIALECTS), **fields}
     return Replica(M, NeuronId(name), 1, capability, **fields)  # type: ignore[arg-type]
 
 

@@ -129,6 +129,8 @@ class Connection(asyncio.Protocol):
         elif route == "embeddings":
             self._reply(200, embeddings(prompt, server.model_id))
             server.finished += 1
+        elif route == "chat/completions/input_tokens":
+            self._reply(200, {"input_tokens": len(prompt.text.split())})
         elif route in ("chat/completions", "completions"):
             self._generate(prompt, request_id, chat=route.startswith("chat"))
         else:

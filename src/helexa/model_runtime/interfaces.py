@@ -256,6 +256,13 @@ class OutboundCall(msgspec.Struct, frozen=True):
     method: str = "POST"
 
 
+class KnownAnswer(msgspec.Struct, frozen=True):
+    """An answer that a description gives by itself, because its engine has no way to."""
+
+    body: bytes
+    """One JSON object."""
+
+
 @dataclass(frozen=True, slots=True)
 class Probe:
     """How to tell that an engine serves: a health path, then one real request.
@@ -313,6 +320,10 @@ class EngineDescription(Protocol):
         """Return how to tell that the engine is ready."""
         ...
 
-    def call(self, inbound: InboundCall) -> OutboundCall | Failure:
-        """Return the engine's request, or a failure that is the caller's (never the engine's)."""
+    def call(self, inbound: InboundCall) -> OutboundCall | KnownAnswer | Failure:
+        """Return the engine's request, or a failure that is the caller's (never the engine's).
+
+        An inbound `COUNT_TOKENS` has a chat's body; its answer is `{"input_tokens": N}`, with
+        `"estimated": true` beside it where nobody counted.
+        """
         ...

@@ -38,9 +38,9 @@ from helexa.neuron.registry.limits import Limits
 from helexa.neuron.registry.policy import Policy
 from helexa.neuron.runtime.engine_client import ClientLimits, EngineClient
 from helexa.neuron.runtime.executor import Executor
+from helexa.neuron.runtime.limits import ExecutorLimits
 from helexa.neuron.runtime.model_metrics import ModelMetrics
 from helexa.neuron.runtime.neuron_face import EngineUse, NeuronFace, engine_uses
-from helexa.neuron.runtime.request import ExecutorLimits
 from helexa.neuron.runtime.scrape import Scrape
 from helexa.neuron.runtime.state_folder import StateFolder
 from helexa.neuron.runtime.supervisor import Supervisor

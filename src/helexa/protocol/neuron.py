@@ -44,6 +44,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     engines: tuple[str, ...]
     memory_budget_bytes: int
     """Memory that models may use in all; never more than the hardware has."""
+    dialects: tuple[str, ...] = ("openai",)
+    """Names of the APIs that it takes requests in; the first releases knew one and told none."""
 
 
 class NeuronHealth(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,12 @@ class Operation(StrEnum):
     CHAT = "chat"
     COMPLETION = "completion"
     EMBEDDINGS = "embeddings"
+    MESSAGES = "messages"
+    """A chat as Anthropic's API says it; a neuron gets it as `CHAT`, in that dialect."""
+    RESPONSES = "responses"
+    """A chat as OpenAI's Responses API says it; a neuron gets it as `CHAT`, too."""
+    COUNT_TOKENS = "count_tokens"
+    """How long a chat's prompt is; nothing is generated."""
 
 
 class Workload(StrEnum):
@@ -47,4 +53,7 @@ WORKLOAD_OF_OPERATION: Final = {
     Operation.CHAT: Workload.CHAT,
     Operation.COMPLETION: Workload.COMPLETION,
     Operation.EMBEDDINGS: Workload.EMBEDDINGS,
+    Operation.MESSAGES: Workload.CHAT,
+    Operation.RESPONSES: Workload.CHAT,
+    Operation.COUNT_TOKENS: Workload.CHAT,
 }

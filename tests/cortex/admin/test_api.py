@@ -15,6 +15,7 @@ from helexa.cortex.mesh import MeshView
 from helexa.cortex.orchestrator.events import Event, NeuronMarked
 from helexa.cortex.orchestrator.snapshot import EMPTY, FleetSnapshot
 from helexa.protocol.ids import NeuronId
+from helexa.protocol.workload import Operation
 from tests.fakes.control_plane import recording_logger
 from tests.fakes.fleet import fleet, joined, model, register, status
 from tests.fakes.remembered_requests import retried
@@ -125,6 +126,13 @@ def test_a_refusal_is_explained() -> None:
     wrong = client().get("/api/v1/explain", params={"model": "m", "operation": "embeddings"})
     assert "cannot do embeddings" in wrong.json()["because"]
     assert client().get("/api/v1/explain", params={"model": "nope"}).status_code == 404
+
+
+@pytest.mark.parametrize("operation", Operation)
+def test_the_route_of_every_operation_is_explained(operation: Operation) -> None:
+    answer = client().get("/api/v1/explain", params={"model": "mm", "operation": operation.value})
+    assert answer.status_code == 200
+    assert answer.json()["candidates"]
 
 
 def test_an_unknown_operation_is_the_callers_mistake() -> None:

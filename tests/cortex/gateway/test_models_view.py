@@ -1,5 +1,8 @@
 """The models as callers see them."""
 
+from dataclasses import replace
+from datetime import datetime
+
 import msgspec
 
 from helexa.cortex.gateway import models_view
@@ -18,6 +21,17 @@ def test_models_and_aliases_are_listed_with_what_is_known() -> None:
     assert found["context_length"] == found["max_model_len"] == 4096
     assert found["capabilities"] == ["chat", "completion"]
     assert listing["data"][0]["root"] == "m"
+
+
+def test_the_listing_is_one_page_to_anthropics_clients() -> None:
+    listing = models_view.listing(snapshot_of("n1"))
+    assert (listing["first_id"], listing["last_id"], listing["has_more"]) == ("alias", "m", False)
+    found = listing["data"][0]
+    assert (found["type"], found["display_name"]) == ("model", "alias")
+    created = datetime.fromisoformat(found["created_at"])
+    assert created.timestamp() == found["created"]
+    empty = models_view.listing(replace(snapshot_of("n1"), names={}))
+    assert (empty["data"], empty["first_id"], empty["last_id"]) == ([], None, None)
 
 
 def test_a_model_that_was_never_loaded_shows_what_is_known_of_it_and_no_more() -> None:

@@ -6,6 +6,7 @@ import pytest
 from helexa.cortex.orchestrator.filters import FILTERS, refuse_unsupported, supports
 from helexa.cortex.orchestrator.requests import Candidate, RoutingRequest, candidate_of
 from helexa.cortex.orchestrator.snapshot import ModelView, Replica
+from helexa.protocol.dialects.dialect import DIALECTS
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.model import ModelCapability
 from helexa.protocol.workload import Operation, WorkloadClass
@@ -32,7 +33,7 @@ def request(**fields: object) -> RoutingRequest:
 
 def test_lasting_reasons_come_before_passing_ones() -> None:
     assert [each.name for each in FILTERS] == [
-        "capability", "context", "untried", "cordon", "health", "circuit", "seats",
+        "capability", "dialect", "context", "untried", "cordon", "health", "circuit", "seats",
     ]  # fmt: skip
 
 
@@ -41,6 +42,7 @@ def test_lasting_reasons_come_before_passing_ones() -> None:
     [
         ("capability", request(), candidate(EMBEDDINGS)),
         ("capability", request(tools=True), candidate(msgspec.structs.replace(CHAT, tools=False))),
+        ("dialect", request(operation=Operation.MESSAGES), candidate(dialects=("openai",))),
         ("context", request(prompt_tokens_min=5000), candidate()),
         ("untried", request(excluded=(candidate().replica,)), candidate()),
         ("cordon", request(), candidate(cordoned=True)),
@@ -55,7 +57,8 @@ def test_each_filter_removes_its_case_and_says_why(
 ) -> None:
     each = BY_NAME[name]
     good = candidate(ModelCapability(workloads=CHAT.workloads, seats=4, context_tokens=9999))
-    elsewhere = Replica(ModelId("m"), NeuronId("n2"), 1, good.replica.capability)
+    spoken = tuple(DIALECTS)
+    elsewhere = Replica(ModelId("m"), NeuronId("n2"), 1, good.replica.capability, dialects=spoken)
     good = msgspec.structs.replace(good, replica=elsewhere)
     assert each.keep(asked, [bad, good]) == [good]
     assert each.because(asked, bad)

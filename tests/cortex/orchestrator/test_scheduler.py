@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helexa.cortex.orchestrator.filters import COUNTS_PER_REPLICA_MAX
 from helexa.cortex.orchestrator.prefix import blocks_of, holder_of
 from helexa.cortex.orchestrator.requests import RoutingDecision
 from helexa.cortex.orchestrator.router import Router
@@ -16,7 +17,7 @@ from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.ids import NeuronId
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.model import ModelCapability
-from helexa.protocol.workload import Operation, Workload, WorkloadClass
+from helexa.protocol.workload import WORKLOAD_OF_OPERATION, Operation, Workload, WorkloadClass
 from tests.fakes.fleet import CHAT, EMBEDDINGS, model
 from tests.fakes.routing import M, idle, replica, request, snapshot
 
@@ -281,6 +282,8 @@ def test_routing_picks_an_eligible_replica_whenever_there_is_one_and_never_anoth
         prefix=PROMPT[:prefix_blocks],
         **asks,
     )
+    counts = operation is Operation.COUNT_TOKENS
+    past_seats = WAITING_PER_REPLICA_MAX + counts * COUNTS_PER_REPLICA_MAX
     eligible = {
         f"n{i}"
         for i, (capability, marks, load) in enumerate(rows)
@@ -289,11 +292,11 @@ def test_routing_picks_an_eligible_replica_whenever_there_is_one_and_never_anoth
         and not marks["cordoned"]
         and not (marks["probing"] and load)
         and i not in excluded
-        and (not capability.workloads or operation.value in capability.workloads)
+        and (not capability.workloads or WORKLOAD_OF_OPERATION[operation] in capability.workloads)
         and (workload_class is not WorkloadClass.VISION_CAPTION or capability.vision)
         and not (asks["tools"] and capability.tools is False)
         and (capability.context_tokens is None or prompt_tokens <= capability.context_tokens)
-        and load < capability.seats + WAITING_PER_REPLICA_MAX
+        and load < capability.seats + past_seats
     }
     router = Router()
     for known in replicas[:2]:  # what is known of a replica must not make it eligible

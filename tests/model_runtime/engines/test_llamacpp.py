@@ -153,6 +153,28 @@ def test_the_older_way_to_name_tools_is_refused_because_it_would_be_dropped():
     assert (failure.code, failure.blames_engine) == (ErrorCode.NOT_SUPPORTED, False)
 
 
+def tool(name):
+    return {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}}
+
+
+def test_a_tool_that_is_named_is_the_only_one_left_because_the_engine_reads_no_names():
+    named = {"type": "function", "function": {"name": "b"}}
+    _, body = sent(chat(ASK, tools=[tool("a"), tool("b")], tool_choice=named))
+    assert (body["tools"], body["tool_choice"]) == ([tool("b")], "required")
+    _, body = sent(chat(ASK, tools=[tool("a"), tool("b")], tool_choice="auto"))
+    assert (len(body["tools"]), body["tool_choice"]) == (2, "auto")
+
+
+@pytest.mark.parametrize(
+    "choice", [{"type": "function", "function": {"name": "z"}}, {"function": 5}, {}]
+)
+def test_a_choice_of_a_tool_that_is_not_there_is_refused(choice):
+    failure, _ = sent(chat(ASK, tools=[tool("a")], tool_choice=choice))
+    assert isinstance(failure, Failure)
+    assert (failure.code, failure.blames_engine) == (ErrorCode.INVALID_REQUEST_BODY, False)
+    assert "tool_choice" in failure.message
+
+
 def test_readiness_is_health_and_one_real_token_or_vector():
     """F5: ready is what answers."""
     probe = ENGINE.probe(config(), ENGINE.capability(config(), WEIGHTS))

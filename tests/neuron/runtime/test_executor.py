@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from helexa.neuron.runtime.request import ExecutorLimits
+from helexa.neuron.runtime.limits import ExecutorLimits
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.inference import Usage
 from tests.fakes.engine_server import LAST_CHUNK, answer, chunk, chunked_head

@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from helexa.neuron.runtime.engine_client import ClientLimits
-from helexa.neuron.runtime.request import ExecutorLimits
+from helexa.neuron.runtime.limits import ExecutorLimits
 from tests.fakes.engine_server import LAST_CHUNK, answer, chunk, chunked_head
 from tests.fakes.exchange_log import until
 from tests.fakes.executor_world import DONE, once, replies, world

@@ -5,8 +5,9 @@ import gc
 import msgspec
 
 from helexa.neuron.runtime.engine_client import ClientLimits
+from helexa.neuron.runtime.limits import ExecutorLimits
 from helexa.neuron.runtime.reply import Reply
-from helexa.neuron.runtime.request import ExecutorLimits, Request
+from helexa.neuron.runtime.request import Request
 from helexa.protocol.inference import Continued
 from tests.fakes.engine_server import answer, chunk, chunked_head
 from tests.fakes.exchange_log import until

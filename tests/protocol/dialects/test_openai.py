@@ -198,15 +198,6 @@ def test_an_answer_that_must_be_json_is_seen(response_format: Any, asked: bool) 
     assert head.json_schema is asked
 
 
-def test_an_error_event_is_one_event_with_the_envelope() -> None:
-    event = openai.error_event(Refusal(ErrorCode.ENGINE_CRASH, "it died\nbadly"), "req-1")
-    assert event.startswith(b"data: ")
-    assert event.endswith(b"\n\n")
-    assert event.count(b"\n") == 2
-    error = json.loads(event[6:])["error"]
-    assert (error["code"], error["request_id"]) == ("engine_crash", "req-1")
-
-
 def test_a_conversation_is_told_by_the_cache_key_else_by_the_user() -> None:
     def told(**fields: object) -> str:
         head = chat(**fields)

@@ -58,8 +58,7 @@ from helexa.util.metrics import CONTENT_TYPE
 
 SESSION_CHARS_MAX = 256
 _CLASSES = {
-    Operation.CHAT: WorkloadClass.CHAT_INTERACTIVE,
-    Operation.COMPLETION: WorkloadClass.CHAT_INTERACTIVE,
+    **dict.fromkeys(Operation, WorkloadClass.CHAT_INTERACTIVE),
     Operation.EMBEDDINGS: WorkloadClass.EMBEDDING,
 }
 

@@ -21,7 +21,12 @@ SESSION_HEADERS: Final = (
 SESSION_CHARS_MAX: Final = 256
 PROMPT_BYTES_MIN: Final = CUTS[0]
 """A smaller body has no whole block."""
-_FIELDS: Final = {Operation.CHAT: b'"messages"', Operation.COMPLETION: b'"prompt"'}
+_FIELDS: Final = {
+    Operation.CHAT: b'"messages"',
+    Operation.COMPLETION: b'"prompt"',
+    Operation.MESSAGES: b'"messages"',
+    Operation.RESPONSES: b'"input"',
+}
 
 
 def session_of(headers: Mapping[bytes, bytes], told: str = "") -> str:

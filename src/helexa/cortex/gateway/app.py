@@ -18,6 +18,7 @@ from helexa.cortex.gateway.overhead import SAMPLE_EVERY, Overhead
 from helexa.cortex.gateway.pipeline import Limits, Pipeline, Seams
 from helexa.cortex.gateway.routes import Facts, Judged, Routes
 from helexa.cortex.orchestrator.demand import DemandSample
+from helexa.protocol.dialects.dialect import OPENAI
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.ports import Authenticator
 from helexa.util.clock import Clock
@@ -132,7 +133,7 @@ class Gateway:
             return
         judged = exchange.judged
         if isinstance(judged, Judged):
-            self.pipeline.handle(exchange, judged.operation)
+            self.pipeline.handle(exchange, judged.operation, judged.dialect)
             return
         answer = self._routes.answer(exchange)
         if isinstance(answer, Refusal):
@@ -151,11 +152,13 @@ class Gateway:
         return refusal
 
     def _refuse(self, exchange: Exchange | None, refusal: Refusal) -> tuple[int, bytes, bytes]:
-        status, lines, body = refusal_answer(refusal, exchange.request_id if exchange else "")
+        dialect = self._routes.dialect_of(exchange.path) if exchange else OPENAI
+        request_id = exchange.request_id if exchange else ""
+        status, lines, body = refusal_answer(refusal, request_id, dialect)
         if exchange is not None and refusal.code is ErrorCode.METHOD_NOT_ALLOWED:
             lines += b"allow: " + self._routes.allowed(exchange.path) + b"\r\n"
         if exchange is not None:
-            lines += self._routes.cors_lines(exchange)
+            lines += dialect.answer_lines(request_id) + self._routes.cors_lines(exchange)
         if self._lines.allows(self._clock.monotonic()):
             held_back = self._lines.take_suppressed()
             self._logger.warning(
@@ -163,7 +166,7 @@ class Gateway:
                 code=refusal.code.value,
                 status=status,
                 because=refusal.because[:BECAUSE_CHARS_MAX],
-                request_id=exchange.request_id if exchange else "",
+                request_id=request_id,
                 **({"lines_suppressed": held_back} if held_back else {}),
             )
         return status, lines, body

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from helexa.protocol.errors import CODES, ErrorCode, Refusal, envelope
+from helexa.protocol.dialects.dialect import OPENAI, Dialect
+from helexa.protocol.errors import CODES, ErrorCode, Refusal
 
 JSON: Final = b"content-type: application/json\r\n"
 TEXT: Final = b"content-type: text/plain; charset=utf-8\r\n"
@@ -25,9 +26,12 @@ def refusal_lines(refusal: Refusal) -> bytes:
     return lines
 
 
-def refusal_answer(refusal: Refusal, request_id: str) -> tuple[int, bytes, bytes]:
-    """Return status, header lines and body of a refusal."""
-    return refusal.status, refusal_lines(refusal), envelope(refusal, request_id)
+def refusal_answer(
+    refusal: Refusal, request_id: str, dialect: Dialect = OPENAI
+) -> tuple[int, bytes, bytes]:
+    """Return status, header lines and body of a refusal, in the caller's dialect."""
+    body = dialect.envelope(refusal, request_id)
+    return dialect.status_of(refusal), refusal_lines(refusal), body
 
 
 def relayed_lines(content_type: str, retry_after_s: int | None) -> bytes:

@@ -1,6 +1,6 @@
-"""The models that a caller may name, as OpenAI lists them, and more. Pure.
+"""The models that a caller may name, as OpenAI and Anthropic list them, and more. Pure.
 
-A superset of the OpenAI object: clients read a context limit under several names, so it is given
+A superset of both objects: clients read a context limit under several names, so it is given
 under several; what is unknown is left out, never 0.
 """
 
@@ -10,13 +10,21 @@ from helexa.cortex.orchestrator.snapshot import FleetSnapshot, ModelView
 from helexa.protocol.model import ModelCapability
 
 CREATED = 1_767_225_600
-"""Models have no birthday here; a constant keeps listings comparable (2026-01-01 UTC)."""
+CREATED_AT = "2026-01-01T00:00:00Z"
+"""The same. Models have no birthday here; a constant keeps listings comparable."""
 
 
 def listing(snapshot: FleetSnapshot) -> dict[str, Any]:
     """Return the body of `GET /v1/models`: every id and alias, in the order of their names."""
     entries = [entry(snapshot, name) for name in sorted(snapshot.names)]
-    return {"object": "list", "data": [item for item in entries if item is not None]}
+    data = [item for item in entries if item is not None]
+    return {
+        "object": "list",
+        "data": data,
+        "has_more": False,
+        "first_id": data[0]["id"] if data else None,
+        "last_id": data[-1]["id"] if data else None,
+    }
 
 
 def entry(snapshot: FleetSnapshot, name: str) -> dict[str, Any] | None:
@@ -30,6 +38,9 @@ def entry(snapshot: FleetSnapshot, name: str) -> dict[str, Any] | None:
         "object": "model",
         "created": CREATED,
         "owned_by": "helexa",
+        "type": "model",
+        "display_name": name,
+        "created_at": CREATED_AT,
         "state": state_of(view),
         "replicas": len(view.replicas),
     }

@@ -1,14 +1,17 @@
 """The gateway's own OpenAPI 3.1 description, served at `/openapi.json`. Pure.
 
-The ranges are those that `protocol.dialects.openai` enforces; a test holds the two together by
+The ranges are those that `protocol.dialects` enforces; a test holds the two together by
 running generated requests against a gateway.
 """
 
 from typing import Any, Final
 
 from helexa import __version__
+from helexa.protocol.dialects.anthropic import STOP_SEQUENCES_MAX
+from helexa.protocol.dialects.dialect import ANTHROPIC, OPENAI, Dialect
 from helexa.protocol.dialects.openai import EMBEDDING_INPUTS_MAX, TOKENS_MAX
-from helexa.protocol.errors import CODES, ErrorCode
+from helexa.protocol.dialects.responses import ITEMS_MAX
+from helexa.protocol.errors import CODES, ErrorCode, Refusal
 
 _COUNT: Final = {"type": ["integer", "null"], "minimum": 0, "maximum": TOKENS_MAX}
 _STREAM_OPTIONS: Final = {
@@ -95,6 +98,118 @@ _EMBEDDINGS: Final = {
         "encoding_format": {"enum": ["float", "base64", None]},
     },
 }
+_BLOCKS: Final = {
+    "anyOf": [
+        {"type": "string"},
+        {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["type"],
+                "properties": {"type": {"type": "string", "maxLength": 64}},
+            },
+        },
+    ]
+}
+_TOOL: Final = {
+    "type": "object",
+    "required": ["name"],
+    "properties": {
+        "name": {"type": "string"},
+        "description": {"type": "string"},
+        "input_schema": {"type": "object"},
+    },
+}
+_COUNT_TOKENS: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["messages"],
+    "properties": {
+        "model": {"type": ["string", "null"], "maxLength": 256},
+        "messages": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 4096,
+            "items": {
+                "type": "object",
+                "required": ["role", "content"],
+                "properties": {
+                    "role": {"enum": ["user", "assistant", "system"]},
+                    "content": _BLOCKS,
+                },
+            },
+        },
+        "system": {"anyOf": [*_BLOCKS["anyOf"], {"type": "null"}]},
+        "tools": {"type": ["array", "null"], "items": _TOOL, "maxItems": 128},
+        "tool_choice": {
+            "type": ["object", "null"],
+            "required": ["type"],
+            "properties": {"type": {"enum": ["auto", "any", "tool", "none"]}},
+        },
+    },
+}
+_MESSAGES: Final = {
+    "type": "object",
+    "required": ["messages", "max_tokens"],
+    "properties": {
+        **_COUNT_TOKENS["properties"],
+        "max_tokens": {"type": "integer", "minimum": 1, "maximum": TOKENS_MAX},
+        "stream": {"type": ["boolean", "null"]},
+        "temperature": {"type": ["number", "null"], "minimum": 0, "maximum": 2},
+        "top_p": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+        "top_k": {"type": ["integer", "null"], "minimum": 0, "maximum": TOKENS_MAX},
+        "stop_sequences": {
+            "type": ["array", "null"],
+            "items": {"type": "string"},
+            "maxItems": STOP_SEQUENCES_MAX,
+        },
+        "metadata": {"type": ["object", "null"]},
+    },
+}
+_RESPONSES: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["input"],
+    "properties": {
+        "input": {
+            "anyOf": [
+                {"type": "string"},
+                {
+                    "type": "array",
+                    "minItems": 1,
+                    "maxItems": ITEMS_MAX,
+                    "items": {
+                        "type": "object",
+                        "properties": {"type": {"type": "string"}, "role": {"type": "string"}},
+                    },
+                },
+            ]
+        },
+        "model": {"type": ["string", "null"], "maxLength": 256},
+        "instructions": {"type": ["string", "null"]},
+        "stream": {"type": ["boolean", "null"]},
+        "max_output_tokens": {"type": ["integer", "null"], "minimum": 1, "maximum": TOKENS_MAX},
+        "temperature": {"type": ["number", "null"], "minimum": 0, "maximum": 2},
+        "top_p": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+        "store": {"type": ["boolean", "null"]},
+        "previous_response_id": {"type": "null"},
+    },
+}
+_ANTHROPIC_ERROR: Final = {
+    "type": "object",
+    "required": ["type", "error"],
+    "properties": {
+        "type": {"enum": ["error"]},
+        "error": {
+            "type": "object",
+            "required": ["type", "message"],
+            "properties": {
+                "type": {"type": "string"},
+                "message": {"type": "string"},
+                "code": {"type": "string"},
+            },
+        },
+        "request_id": {"type": "string"},
+    },
+}
 _ERROR: Final = {
     "type": "object",
     "required": ["error"],
@@ -113,27 +228,34 @@ _ERROR: Final = {
 }
 
 
-def _errors() -> dict[str, Any]:
+def _errors(dialect: Dialect = OPENAI) -> dict[str, Any]:
     statuses: dict[int, list[str]] = {}
     for code, rule in CODES.items():
-        statuses.setdefault(rule.status, []).append(f"`{code.value}`: {rule.text}")
-    schema = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+        status = dialect.status_of(Refusal(code, ""))
+        statuses.setdefault(status, []).append(f"`{code.value}`: {rule.text}")
+    name = "AnthropicError" if dialect is ANTHROPIC else "Error"
+    schema = {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
     return {
         str(status): {"description": "; ".join(texts), "content": schema}
         for status, texts in sorted(statuses.items())
     }
 
 
-def _post(summary: str, body: dict[str, Any], *, streams: bool) -> dict[str, Any]:
+def _post(
+    summary: str, body: dict[str, Any], *, streams: bool, dialect: Dialect = OPENAI
+) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
     if streams:
         content["text/event-stream"] = {"schema": {"type": "string"}}
     return {
         "post": {
             "summary": summary,
-            "security": [{}, {"bearer": []}],
+            "security": [{}, {"bearer": []}, {"key": []}],
             "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
-            "responses": {"200": {"description": "the answer", "content": content}, **_errors()},
+            "responses": {
+                "200": {"description": "the answer", "content": content},
+                **_errors(dialect),
+            },
         }
     }
 
@@ -160,13 +282,26 @@ def description() -> dict[str, Any]:
         "info": {
             "title": "helexa",
             "version": __version__,
-            "description": "OpenAI-compatible inference. Error codes: "
+            "description": "Inference with the APIs of OpenAI and Anthropic. Error codes: "
             + ", ".join(code.value for code in ErrorCode),
         },
         "paths": {
             "/v1/chat/completions": _post("Answer a conversation", _CHAT, streams=True),
             "/v1/completions": _post("Continue a text", _COMPLETION, streams=True),
             "/v1/embeddings": _post("Turn texts into vectors", _EMBEDDINGS, streams=False),
+            "/v1/responses": _post("Answer a conversation of items", _RESPONSES, streams=True),
+            "/v1/messages": _post(
+                "Answer a conversation, as Anthropic's API does",
+                _MESSAGES,
+                streams=True,
+                dialect=ANTHROPIC,
+            ),
+            "/v1/messages/count_tokens": _post(
+                "How long a conversation is to the model",
+                _COUNT_TOKENS,
+                streams=False,
+                dialect=ANTHROPIC,
+            ),
             "/v1/models": _get("All models"),
             "/v1/models/{model}": model,
             "/health": _get("The process is alive"),
@@ -175,7 +310,10 @@ def description() -> dict[str, Any]:
             "/metrics": _get("Prometheus text", "text/plain"),
         },
         "components": {
-            "schemas": {"Error": _ERROR},
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+            "schemas": {"Error": _ERROR, "AnthropicError": _ANTHROPIC_ERROR},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+            },
         },
     }

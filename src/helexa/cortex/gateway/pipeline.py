@@ -32,7 +32,8 @@ from helexa.cortex.orchestrator.requests import RoutingDecision, RoutingRequest
 from helexa.cortex.orchestrator.router import Router
 from helexa.cortex.orchestrator.scheduler import route
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot, Replica
-from helexa.protocol.dialects import openai
+from helexa.protocol.dialects.dialect import OPENAI, Dialect, in_dialect
+from helexa.protocol.dialects.openai import RequestHead
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.inference import OpenHead
@@ -152,26 +153,26 @@ class Pipeline:
 
     # ── the way in ────────────────────────────────────────────────────────────────────────────
 
-    def handle(self, exchange: Exchange, operation: Operation) -> None:
+    def handle(self, exchange: Exchange, operation: Operation, dialect: Dialect = OPENAI) -> None:
         """Take one request: authenticate, read, and dispatch or refuse it."""
         # The routes have judged the head already, and noted who it is from.
         principal = exchange.context
         if not isinstance(principal, Principal):
             who = self._authenticator.authenticate(credential_of(exchange.headers), exchange.peer)
             if isinstance(who, Refusal):
-                self.refuse(exchange, operation, who)
+                self.refuse(exchange, operation, who, dialect)
                 return
             principal = who
-        head = openai.read(operation, exchange.body)
+        head = dialect.read(operation, exchange.body)
         if isinstance(head, Refusal):
-            self.refuse(exchange, operation, head)
+            self.refuse(exchange, operation, head, dialect)
             return
         refusal = self._refusal_of(exchange, principal, head)
         if refusal is not None:
-            self.refuse(exchange, operation, refusal)
+            self.refuse(exchange, operation, refusal, dialect)
             return
         work = workload_class(head, self._bulk)
-        relay = Relay(self, exchange, head, principal, work, self.now())
+        relay = Relay(self, exchange, head, principal, work, self.now(), dialect)
         self._live[relay] = None
         self.failover.budget.earn()
         exchange.on_gone = relay.on_gone
@@ -184,7 +185,7 @@ class Pipeline:
             raise
 
     def _refusal_of(
-        self, exchange: Exchange, principal: Principal, head: openai.RequestHead
+        self, exchange: Exchange, principal: Principal, head: RequestHead
     ) -> Refusal | None:
         """Return why a good request is not taken all the same."""
         if self.draining:
@@ -239,6 +240,8 @@ class Pipeline:
             keeps_apart=not (relay.principal.anonymous or self.router.realms.shared),
             continues=None if part is None else part.continued,
         )
+        if relay.dialect is not OPENAI:
+            lead = in_dialect(lead, relay.dialect)
         body = exchange.body if part is None else part.body
         stream = self._open_stream(
             replica.neuron_id, replica.epoch, _encoder.encode(lead), body, relay
@@ -269,7 +272,8 @@ class Pipeline:
             relay.routed = (asked, decision)
             self.router.sent(asked, decision)
         if self.router.shown:
-            relay.route_line = route_line(decision)
+            own = relay.dialect.answer_lines(asked.request_id)
+            relay.own_lines = own + route_line(decision)
 
     def _unroute(self, relay: Relay) -> None:
         """Tell the router that a request has left its replica, and how well that one did."""
@@ -319,7 +323,13 @@ class Pipeline:
         if replica is not None and self.room.admission.tickets:
             self.room.let_in(replica.model_id)
 
-    def refuse(self, exchange: Exchange, operation: Operation, refusal: Refusal) -> None:
+    def refuse(
+        self,
+        exchange: Exchange,
+        operation: Operation,
+        refusal: Refusal,
+        dialect: Dialect = OPENAI,
+    ) -> None:
         """Answer a request that never became a relay, and book it as refused."""
         self._record(
             Record(
@@ -329,7 +339,7 @@ class Pipeline:
                 model="",
                 neuron="",
                 stream=False,
-                status=refusal.status,
+                status=dialect.status_of(refusal),
                 outcome=outcome_of(refusal),
                 code=refusal.code.value,
                 duration_ms=0.0,
@@ -340,8 +350,9 @@ class Pipeline:
                 because=refusal.because,
             )
         )
-        status, lines, body = refusal_answer(refusal, exchange.request_id)
-        exchange.respond(status, lines + self.extra_lines(exchange), body)
+        status, lines, body = refusal_answer(refusal, exchange.request_id, dialect)
+        lines += dialect.answer_lines(exchange.request_id) + self.extra_lines(exchange)
+        exchange.respond(status, lines, body)
 
     # ── time and the end ──────────────────────────────────────────────────────────────────────
 

@@ -26,11 +26,11 @@ from helexa.cortex.gateway.neuron_words import (
 from helexa.cortex.gateway.resume import NOT_KEPT
 from helexa.cortex.orchestrator.requests import RoutingDecision, RoutingRequest
 from helexa.cortex.orchestrator.snapshot import Replica
-from helexa.protocol.dialects import openai
+from helexa.protocol.dialects.dialect import OPENAI, Dialect
+from helexa.protocol.dialects.openai import RequestHead
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.inference import ResponseHead, Trailer
 from helexa.protocol.ports import Principal
-from helexa.protocol.sse import DONE
 from helexa.protocol.tunnel import Stream, StreamHandler
 from helexa.protocol.workload import WorkloadClass
 
@@ -48,6 +48,7 @@ class Relay(StreamHandler):
         "_at_boundary",
         "_collected",
         "_committed",
+        "_done",
         "_done_held",
         "_kept_alive_s",
         "_now",
@@ -60,6 +61,7 @@ class Relay(StreamHandler):
         "beside_last",
         "bytes_out",
         "code",
+        "dialect",
         "exchange",
         "excluded",
         "first_byte_s",
@@ -70,9 +72,9 @@ class Relay(StreamHandler):
         "otherwise",
         "outcome",
         "over",
+        "own_lines",
         "principal",
         "replica",
-        "route_line",
         "routed",
         "seated_s",
         "started_s",
@@ -87,15 +89,17 @@ class Relay(StreamHandler):
         self,
         pipeline: "Pipeline",
         exchange: Exchange,
-        head: openai.RequestHead,
+        head: RequestHead,
         principal: Principal,
         workload_class: WorkloadClass,
         now_s: float,
+        dialect: Dialect,
     ) -> None:
         self._pipeline = pipeline
         self._now = pipeline.now
         self.exchange = exchange
         self.head = head
+        self.dialect, self._done = dialect, dialect.done
         self.principal = principal
         self.workload_class = workload_class
         self.model_id = head.model or ""
@@ -109,8 +113,8 @@ class Relay(StreamHandler):
         self.replica: Replica | None = None
         self.routed: tuple[RoutingRequest, RoutingDecision] | None = None
         """What the router was told and must hear the end of."""
-        self.route_line = b""
-        """A header line for the caller, where it shall know its route."""
+        self.own_lines = b"" if dialect is OPENAI else dialect.answer_lines(exchange.request_id)
+        """Header lines that the answer has beside those of all: its dialect's, and its route."""
         self.stream: Stream | None = None
         # Beside: how many requests its replica had with it, when it came and when it left.
         self.attempts = self.beside_first = self.beside_last = 0
@@ -174,10 +178,11 @@ class Relay(StreamHandler):
             return
         if self.first_byte_s is None and not data.startswith(b":"):
             self.first_byte_s = now_s
-        if data.endswith(DONE):
+        if data.endswith(self._done):
             # The end of a stream is said only after it was booked: see `on_end`.
             self._done_held = True
-            data = data[: -len(DONE)]
+            end = self.dialect.ending_at(data)
+            data, self._done = data[:end], data[end:]
         kept = self.kept
         if not kept.given_up:
             data = kept.take(data)
@@ -226,7 +231,7 @@ class Relay(StreamHandler):
         exchange.respond(known.status, lines, body)
 
     def _extra_lines(self) -> bytes:
-        return self._pipeline.extra_lines(self.exchange) + self.route_line
+        return self._pipeline.extra_lines(self.exchange) + self.own_lines
 
     def on_end(self, payload: bytes) -> None:
         """Book the request, then let the caller see its end."""
@@ -237,7 +242,7 @@ class Relay(StreamHandler):
         self.trailer = self._whole_trailer(payload)
         self.stream = None
         if self._committed and response.status == 200:
-            self.end_with(self.kept.rest + DONE if self._done_held else self.kept.rest)
+            self.end_with(self.kept.rest + self._done if self._done_held else self.kept.rest)
             return
         if self.kept.resumes and self.otherwise is not None:
             # What the next engine says of the continuation means nothing to the caller.
@@ -250,7 +255,7 @@ class Relay(StreamHandler):
         self._conclude(outcome_of_status(response.status))
         if self._committed:
             # The status is out already: the engine's refusal goes the way of every late error.
-            self._break_off(b"data: " + body.replace(b"\n", b" ") + b"\n\n")
+            self._break_off(self.dialect.error_event(body.replace(b"\n", b" ")))
             return
         lines = headers.relayed_lines(response.content_type, response.retry_after_s)
         exchange.respond(response.status, lines + self._extra_lines(), body)
@@ -262,7 +267,7 @@ class Relay(StreamHandler):
             return
         if self._done_held:
             self.trailer = self._pipeline.failover.trailer_of(self.kept)
-            self.end_with(DONE)
+            self.end_with(self._done)
             return
         reset, refusal = read_reset(payload)
         self._pipeline.failover.gave_up(self, refusal, reset)
@@ -325,7 +330,8 @@ class Relay(StreamHandler):
     def _keep_alive(self, now_s: float) -> None:
         if now_s - self._kept_alive_s >= self._pipeline.settings.keepalive_interval_s:
             self._kept_alive_s = now_s
-            self.exchange.write(self._pipeline.room.comment_for(self))
+            comment = self._pipeline.room.comment_for(self)
+            self.exchange.write(comment + self.dialect.alive)
 
     # ── endings ───────────────────────────────────────────────────────────────────────────────
 
@@ -338,11 +344,11 @@ class Relay(StreamHandler):
         request_id = self.exchange.request_id
         if self._committed:
             self._conclude(outcome_of(refusal))
-            self._break_off(openai.error_event(refusal, request_id))
+            self._break_off(self.dialect.error_event(self.dialect.envelope(refusal, request_id)))
             return
-        self.status = refusal.status
+        self.status = self.dialect.status_of(refusal)
         self._conclude(outcome_of(refusal))
-        status, lines, body = headers.refusal_answer(refusal, request_id)
+        status, lines, body = headers.refusal_answer(refusal, request_id, self.dialect)
         self.exchange.respond(status, lines + self._extra_lines(), body)
 
     def abandon(self, refusal: Refusal) -> None:

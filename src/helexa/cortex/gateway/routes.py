@@ -14,6 +14,7 @@ from helexa.cortex.gateway.auth import credential_of
 from helexa.cortex.gateway.edge.exchange import Exchange
 from helexa.cortex.gateway.openapi import description
 from helexa.cortex.orchestrator.snapshot import FleetSnapshot
+from helexa.protocol.dialects.dialect import DIALECT_OF, OPENAI, Dialect
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.ports import Authenticator, Scope
 from helexa.protocol.version import VERSION
@@ -26,6 +27,9 @@ OPERATIONS: Final = {
     "/v1/chat/completions": Operation.CHAT,
     "/v1/completions": Operation.COMPLETION,
     "/v1/embeddings": Operation.EMBEDDINGS,
+    "/v1/responses": Operation.RESPONSES,
+    "/v1/messages": Operation.MESSAGES,
+    "/v1/messages/count_tokens": Operation.COUNT_TOKENS,
 }
 _MODEL_PREFIX: Final = "/v1/models/"
 _METRICS: Final = "/metrics"
@@ -49,6 +53,7 @@ class Judged:
     """What the head of an inference request says by itself; only the key is looked at again."""
 
     operation: Operation
+    dialect: Dialect
     credential: bytes | None
 
 
@@ -101,6 +106,12 @@ class Routes:
             return self._admit_reader(exchange, _METRICS_SCOPES if path == _METRICS else _SCOPES)
         return None
 
+    @staticmethod
+    def dialect_of(path: str) -> Dialect:
+        """Return the dialect in which a request to this path is refused."""
+        operation = OPERATIONS.get(path)
+        return OPENAI if operation is None else DIALECT_OF[operation]
+
     def allowed(self, path: str) -> bytes:
         """Return the value of the Allow header of a path."""
         return b"POST, OPTIONS" if path in OPERATIONS else b"GET, HEAD, OPTIONS"
@@ -126,7 +137,8 @@ class Routes:
         return Refusal(ErrorCode.PERMISSION_DENIED, because)
 
     def _admit_body(self, exchange: Exchange, operation: Operation) -> Refusal | None:
-        judged = Judged(operation, credential_of(exchange.headers))
+        dialect = DIALECT_OF[operation]
+        judged = Judged(operation, dialect, credential_of(exchange.headers))
         refusal = self._admit_known(exchange, judged)
         if refusal is not None:
             return refusal

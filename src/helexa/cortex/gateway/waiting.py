@@ -18,7 +18,7 @@ from helexa.cortex.orchestrator.scheduler import find_model
 from helexa.cortex.orchestrator.snapshot import ModelView
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.ids import ModelId
-from helexa.protocol.workload import WorkloadClass
+from helexa.protocol.workload import Operation, WorkloadClass
 
 if TYPE_CHECKING:
     from helexa.cortex.gateway.pipeline import Pipeline
@@ -83,6 +83,8 @@ class WaitingRoom:
             admission.tickets or admission.bounds_keys or (anonymous and admission.keys_are_shown)
         ):
             return False
+        if relay.head.operation is Operation.COUNT_TOKENS:
+            return False  # it takes no seat
         model = self._model_of(relay)
         if model is None:
             return False

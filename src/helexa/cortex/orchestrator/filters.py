@@ -10,11 +10,15 @@ from typing import Final, NamedTuple
 
 from helexa.cortex.orchestrator.requests import Candidate, RoutingRequest
 from helexa.cortex.orchestrator.snapshot import ModelView, Replica
+from helexa.protocol.dialects.dialect import DIALECT_OF
 from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.model import ModelCapability
-from helexa.protocol.workload import WORKLOAD_OF_OPERATION, WorkloadClass
+from helexa.protocol.workload import WORKLOAD_OF_OPERATION, Operation, WorkloadClass
 
 UNHEALTHY_RETRY_S: Final = 3
+COUNTS_PER_REPLICA_MAX: Final = 64
+"""Requests that only count tokens, sent to a replica past what else may be open on it: they take no
+seat, so none has to be free."""
 
 
 _UNABLE: Final = {
@@ -93,6 +97,24 @@ def refuse_unsupported(request: RoutingRequest, model: ModelView) -> Refusal:
     )
 
 
+def _keep_fluent(request: RoutingRequest, candidates: list[Candidate]) -> list[Candidate]:
+    dialect = DIALECT_OF[request.operation].name
+    return [c for c in candidates if dialect in c.replica.dialects]
+
+
+def _too_old(request: RoutingRequest, _candidate: Candidate) -> str:
+    return f"its neuron is too old for {request.operation}: it does not translate them"
+
+
+def _refuse_too_old(request: RoutingRequest, model: ModelView) -> Refusal:
+    name = DIALECT_OF[request.operation].name
+    return Refusal(
+        ErrorCode.NOT_SUPPORTED,
+        f"no neuron that runs model {model.config.id!r} translates the {name} API; update helexa "
+        "on its neurons, or use /v1/chat/completions",
+    )
+
+
 def _keep_large_enough(request: RoutingRequest, candidates: list[Candidate]) -> list[Candidate]:
     tokens = request.prompt_tokens_min
     if not tokens:
@@ -160,8 +182,18 @@ def _refuse_unhealthy(_request: RoutingRequest, model: ModelView) -> Refusal:
     )
 
 
-def _keep_free(_request: RoutingRequest, candidates: list[Candidate]) -> list[Candidate]:
-    return [c for c in candidates if c.in_flight < c.seats or c.in_flight < c.replica.open_max]
+def open_max(operation: Operation, replica: Replica) -> int:
+    """Return how many requests may be open on a replica for one more of a kind."""
+    if operation is Operation.COUNT_TOKENS:
+        return replica.open_max + COUNTS_PER_REPLICA_MAX
+    return replica.open_max
+
+
+def _keep_free(request: RoutingRequest, candidates: list[Candidate]) -> list[Candidate]:
+    kind = request.operation
+    return [
+        c for c in candidates if c.in_flight < c.seats or c.in_flight < open_max(kind, c.replica)
+    ]
 
 
 def _has_enough(_request: RoutingRequest, candidate: Candidate) -> str:
@@ -205,6 +237,7 @@ def tenant_filter(may: TenantPolicy) -> Filter:
 
 FILTERS: Final = (
     Filter("capability", _keep_able, _lacks, refuse_unsupported),
+    Filter("dialect", _keep_fluent, _too_old, _refuse_too_old),
     Filter("context", _keep_large_enough, _too_long, _refuse_too_long),
     Filter("untried", _keep_untried, lambda _r, _c: "was tried for this request", _refuse_tried),
     Filter("cordon", _keep_open, lambda _r, _c: "its neuron is being drained", _refuse_closed),

@@ -17,6 +17,7 @@ import msgspec
 from helexa.cortex.orchestrator.filters import (
     FILTERS,
     UNHEALTHY_RETRY_S,
+    open_max,
     refuse_unsupported,
     supports,
 )
@@ -133,15 +134,18 @@ def _usual(request: RoutingRequest, snapshot: FleetSnapshot, router: Router) -> 
         candidates = each.keep(short, candidates)
     windows = [c.replica.capability.context_tokens for c in candidates]
     smallest = min((window for window in windows if window is not None), default=ANY_WINDOW)
-    rows = tuple((c.replica, _open_max(c), c.seats, c.pace, c.holder, c.mark) for c in candidates)
+    rows = tuple(
+        (c.replica, _open_max(request, c), c.seats, c.pace, c.holder, c.mark) for c in candidates
+    )
     only = None
     if len(candidates) == 1:
         only = _decision(model, Choice(candidates[0], "only"), 1, snapshot)
     return Usual(model, rows, smallest, only)
 
 
-def _open_max(candidate: Candidate) -> int:
-    return 1 if candidate.replica.probing else candidate.replica.open_max
+def _open_max(request: RoutingRequest, candidate: Candidate) -> int:
+    replica = candidate.replica
+    return 1 if replica.probing else open_max(request.operation, replica)
 
 
 def _route_among_many(

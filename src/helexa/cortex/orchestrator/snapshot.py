@@ -62,6 +62,8 @@ class Replica:
     """Requests in the neuron's own queue, as it last reported."""
     circuit: CircuitState = CircuitState.CLOSED
     """Also told where it does not count, because too many replicas of the model fail."""
+    dialects: tuple[str, ...] = ("openai",)
+    """Of the APIs that the gateway speaks, those that its neuron takes requests in."""
     useful_seats: int | None = None
     """Requests at a time past which its engine makes no more tokens: fewer than its engine's seats;
     None where that was not learned."""

@@ -325,6 +325,7 @@ def _replica(
         active_requests=status.active_requests,
         waiting_requests=status.waiting_requests,
         circuit=circuit,
+        dialects=neuron.capabilities.dialects,
         useful_seats=_useful_seats(neuron, status, capability.seats, outlook),
     )
 

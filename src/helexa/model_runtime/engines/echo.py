@@ -7,7 +7,7 @@ token number (`model_runtime.echo_text`), and its faults are options.
 from typing import ClassVar, Final
 
 from helexa.model_runtime.engines.body import Body, BodyError, clamp_tokens
-from helexa.model_runtime.engines.llamacpp import embeddings_call, standard_probe
+from helexa.model_runtime.engines.llamacpp import count_call, embeddings_call, standard_probe
 from helexa.model_runtime.engines.options import Options, option_problems
 from helexa.model_runtime.engines.stream import AnswerPlan, StreamTranslation
 from helexa.model_runtime.engines.whole import WholeTranslation
@@ -194,6 +194,8 @@ class Echo:
         headers = {"x-request-id": inbound.request_id}
         try:
             body = Body(inbound.body)
+            if inbound.operation is Operation.COUNT_TOKENS:
+                return count_call(inbound, body)
             if inbound.operation is Operation.EMBEDDINGS:
                 return embeddings_call(inbound, body)
             chat = inbound.operation is Operation.CHAT

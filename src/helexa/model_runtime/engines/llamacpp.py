@@ -23,6 +23,7 @@ from helexa.model_runtime.engines.llamacpp_options import OPTIONS, Settings, arg
 from helexa.model_runtime.engines.options import option_problems
 from helexa.model_runtime.engines.prefill import needs_token_texts
 from helexa.model_runtime.engines.stream import AnswerPlan, StreamTranslation
+from helexa.model_runtime.engines.token_count import CountTranslation, estimate
 from helexa.model_runtime.engines.whole import WholeTranslation
 from helexa.model_runtime.interfaces import (
     AttachPlan,
@@ -133,6 +134,8 @@ class LlamaCpp:
         """Return the request as llama.cpp takes it, always streamed where text is generated."""
         try:
             body = Body(inbound.body)
+            if inbound.operation is Operation.COUNT_TOKENS:
+                return count_call(inbound, body)
             if inbound.operation is Operation.EMBEDDINGS:
                 return embeddings_call(inbound, body)
             return _generation(inbound, body)
@@ -171,11 +174,21 @@ def embeddings_call(inbound: InboundCall, body: Body) -> OutboundCall | Failure:
     return OutboundCall("/v1/embeddings", body.encode(), WholeTranslation())
 
 
+def count_call(inbound: InboundCall, body: Body) -> OutboundCall:
+    """Return the question how many tokens a chat's prompt has, by the engine's own template."""
+    body.drop(*_NOT_FOR_CALLERS, "stream", "max_tokens")
+    body.set("model", inbound.config.id)
+    path = "/v1/chat/completions/input_tokens"
+    return OutboundCall(path, body.encode(), CountTranslation(estimate(inbound.body)))
+
+
 def _generation(inbound: InboundCall, body: Body) -> OutboundCall | Failure:
     chat = inbound.operation is Operation.CHAT
     problem = (NO_FUNCTIONS if body.get("functions") else None) if chat else _not_supported(body)
     if problem is not None:
         return problem
+    if chat:
+        _leave_only_the_named_tool(body)
     prefix = (trailing_assistant_text(body) or "") if chat else ""
     choices = body.integer("n") or 1
     wants_logprobs = body.get("logprobs") not in (None, False)
@@ -205,6 +218,34 @@ def _generation(inbound: InboundCall, body: Body) -> OutboundCall | Failure:
     translation = StreamTranslation(plan) if inbound.stream else AggregateTranslation(plan)
     path = "/v1/chat/completions" if chat else "/v1/completions"
     return OutboundCall(path, body.encode(), translation)
+
+
+def _leave_only_the_named_tool(body: Body) -> None:
+    """Make a choice of one tool by name a choice of any, of that tool alone.
+
+    llama.cpp takes a `tool_choice` that is an object for none at all, and warns only its log.
+    """
+    raw = body.raw("tool_choice")
+    if raw is None or bytes(raw)[:1] != b"{":
+        return
+    try:
+        name = msgspec.json.decode(raw, type=_NamedTool).function.name
+        tools = msgspec.convert(body.get("tools") or [], list[_NamedTool])
+    except msgspec.ValidationError as error:
+        raise BodyError(refused(f"'tool_choice' cannot be read: {error}")) from None
+    places = [place for place, tool in enumerate(tools) if tool.function.name == name]
+    if not places:
+        raise BodyError(refused(f"'tool_choice' names {name[:64]!r}, which is none of 'tools'"))
+    body.set("tools", [body.get("tools")[places[0]]])
+    body.set("tool_choice", "required")
+
+
+class _ToolName(msgspec.Struct):
+    name: str = ""
+
+
+class _NamedTool(msgspec.Struct):
+    function: _ToolName
 
 
 def _not_supported(body: Body) -> Failure | None:

@@ -14,11 +14,13 @@ from helexa.model_runtime.engines.body import Body, BodyError
 from helexa.model_runtime.engines.llamacpp import standard_probe
 from helexa.model_runtime.engines.options import Options, option_problems
 from helexa.model_runtime.engines.passthrough import PassThrough
+from helexa.model_runtime.engines.token_count import estimate, told
 from helexa.model_runtime.interfaces import (
     AttachPlan,
     Failure,
     InboundCall,
     Instruments,
+    KnownAnswer,
     Launch,
     LaunchPlan,
     OptionSpec,
@@ -176,12 +178,14 @@ class OpenAi:
             canary_body=standard.canary_body,
         )
 
-    def call(self, inbound: InboundCall) -> OutboundCall | Failure:
+    def call(self, inbound: InboundCall) -> OutboundCall | KnownAnswer | Failure:
         """Return the caller's own body, with the name that the server knows the model by.
 
         The options were checked before the config was taken; here, on the path of every request,
         they are only read.
         """
+        if inbound.operation is Operation.COUNT_TOKENS:  # OpenAI's API has no such question
+            return KnownAnswer(told(estimate(inbound.body), estimated=True))
         options = inbound.config.options
         path = f"{options.get('api_path', API_PATH_DEFAULT)}{_ROUTES[inbound.operation]}"
         try:

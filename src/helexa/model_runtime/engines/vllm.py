@@ -19,6 +19,7 @@ from helexa.model_runtime.engines.llamacpp import embeddings_call, standard_prob
 from helexa.model_runtime.engines.options import Options, option_problems
 from helexa.model_runtime.engines.splice import without_space_at_end
 from helexa.model_runtime.engines.stream import AnswerPlan, StreamTranslation
+from helexa.model_runtime.engines.token_count import CountTranslation, estimate
 from helexa.model_runtime.engines.whole import WholeTranslation
 from helexa.model_runtime.interfaces import (
     AttachPlan,
@@ -225,6 +226,8 @@ class Vllm:
         """Return the request as vLLM takes it."""
         try:
             body = Body(inbound.body)
+            if inbound.operation is Operation.COUNT_TOKENS:
+                return _count(inbound, body)
             if inbound.operation is Operation.EMBEDDINGS:
                 return embeddings_call(inbound, body)
             return _generation(inbound, body)
@@ -256,10 +259,8 @@ def _generation(inbound: InboundCall, body: Body) -> OutboundCall | Failure:
         own = body.get("cache_salt")
         # No name has a line end, so that no two names and salts make the same.
         body.set("cache_salt", f"{inbound.tenant}\n{own}" if own else inbound.tenant)
-    if chat and trailing_assistant_text(body) is not None:
-        body.set("add_generation_prompt", value=False)
-        body.set("continue_final_message", value=True)
-        body.drop("echo")
+    if chat:
+        _continue_trailing_text(body)
     tells_count = inbound.stream and chat and is_plain_chat(body)
     if inbound.stream:
         options = {"include_usage": True, "continuous_usage_stats": tells_count}
@@ -273,6 +274,20 @@ def _generation(inbound: InboundCall, body: Body) -> OutboundCall | Failure:
     path = "/v1/chat/completions" if chat else "/v1/completions"
     translation = StreamTranslation(plan) if inbound.stream else WholeTranslation()
     return OutboundCall(path, body.encode(), translation)
+
+
+def _continue_trailing_text(body: Body) -> None:
+    if trailing_assistant_text(body) is not None:
+        body.set("add_generation_prompt", value=False)
+        body.set("continue_final_message", value=True)
+        body.drop("echo")
+
+
+def _count(inbound: InboundCall, body: Body) -> OutboundCall:
+    body.drop("stream", "stream_options", "max_tokens")
+    body.set("model", inbound.config.id)
+    _continue_trailing_text(body)
+    return OutboundCall("/tokenize", body.encode(), CountTranslation(estimate(inbound.body)))
 
 
 def _arguments(launch: Launch, options: Options) -> tuple[str, ...]:

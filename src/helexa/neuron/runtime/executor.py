@@ -14,9 +14,11 @@ import msgspec
 from helexa.model_runtime.interfaces import EngineDescription
 from helexa.neuron.runtime.crash_memory import CrashMemory
 from helexa.neuron.runtime.engine_client import EngineClient
+from helexa.neuron.runtime.limits import BodyBudget, ExecutorLimits
 from helexa.neuron.runtime.ports import ModelAccess, SeatAccess
-from helexa.neuron.runtime.request import BodyBudget, ExecutorLimits, Request, Services
+from helexa.neuron.runtime.request import Request, Services
 from helexa.neuron.runtime.request_metrics import RequestMetrics
+from helexa.protocol.dialects.dialect import DIALECTS
 from helexa.protocol.errors import CODES, ErrorCode, Refusal
 from helexa.protocol.ids import ID_CHARS_MAX, is_request_id
 from helexa.protocol.inference import OpenHead, Reset
@@ -25,7 +27,6 @@ from helexa.util.clock import Clock
 from helexa.util.logging import get
 from helexa.util.metrics import Metrics, NoMetrics
 
-DIALECTS: Final = frozenset({"openai"})
 _decode_head: Final = msgspec.json.Decoder(OpenHead).decode
 _encode: Final = msgspec.json.Encoder().encode
 

@@ -10,6 +10,7 @@ from helexa.model_runtime.interfaces import EngineDescription
 from helexa.neuron.runtime.supervisor import Supervisor
 from helexa.neuron.runtime.supervisor_seats import Seats
 from helexa.protocol.control import ProvisioningCommand, ProvisioningResponse
+from helexa.protocol.dialects.dialect import DIALECTS
 from helexa.protocol.ids import CommandId, ModelId
 from helexa.protocol.lifecycle import ModelState
 from helexa.protocol.model import ModelStatus
@@ -68,6 +69,7 @@ class NeuronFace:
             hardware=self.hardware,
             engines=tuple(engine.name for engine in self.engines if engine.usable),
             memory_budget_bytes=self._budget_bytes,
+            dialects=tuple(DIALECTS),
         )
 
     async def provision(

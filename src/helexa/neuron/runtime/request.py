@@ -21,6 +21,7 @@ from helexa.model_runtime.interfaces import (
     EngineDescription,
     Failure,
     InboundCall,
+    KnownAnswer,
     OutboundCall,
 )
 from helexa.neuron.registry.admission import Admitted
@@ -29,12 +30,17 @@ from helexa.neuron.registry.health import writing_pace
 from helexa.neuron.runtime import request_metrics as outcomes
 from helexa.neuron.runtime.crash_memory import CrashMemory
 from helexa.neuron.runtime.engine_client import EngineClient, EngineRequest
+from helexa.neuron.runtime.interpreted import Interpreted
+from helexa.neuron.runtime.limits import BodyBudget, ExecutorLimits
 from helexa.neuron.runtime.ports import ModelAccess, SeatAccess
 from helexa.neuron.runtime.reply import Breakdown, Reply
 from helexa.neuron.runtime.request_metrics import RequestMetrics
-from helexa.protocol.errors import CODES, ErrorCode, Refusal, envelope
+from helexa.protocol.dialects.chat_shapes import DialectError
+from helexa.protocol.dialects.dialect import DIALECTS, Interpreter
+from helexa.protocol.errors import CODES, ErrorCode, Refusal
 from helexa.protocol.inference import OpenHead, Reset, ResponseHead, Trailer, Usage
 from helexa.protocol.tunnel import NOBODY, Stream, StreamHandler
+from helexa.protocol.workload import Operation
 from helexa.util.clock import Clock
 from helexa.util.errors import describe
 
@@ -46,39 +52,6 @@ _OUTCOMES: Final = {
     ErrorCode.SHUTTING_DOWN: outcomes.REJECTED,
 }
 _encode: Final = msgspec.json.Encoder().encode
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutorLimits:
-    """Bounds of the executor and of each request."""
-
-    body_bytes_max: int = 32 << 20
-    bodies_bytes_max: int = 512 << 20
-    """Bodies in memory, of all requests together."""
-    requests_max: int = 16_384
-    collect_s: float = 60.0
-    """For a request's body to arrive."""
-    stall_s: float = 30.0
-    """Silence of an engine that is tolerated after its first token."""
-    sweep_s: float = 0.25
-
-
-class BodyBudget:
-    """Bytes of request bodies that all requests together may hold."""
-
-    __slots__ = ("_left",)
-
-    def __init__(self, allowed_bytes: int) -> None:
-        self._left = allowed_bytes
-
-    def take(self, byte_count: int) -> bool:
-        """Take bytes out of the budget; False once it is overdrawn."""
-        self._left -= byte_count
-        return self._left >= 0
-
-    def give(self, byte_count: int) -> None:
-        """Give back what a request took."""
-        self._left += byte_count
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +159,9 @@ class Request(StreamHandler):
             text = "the engine died twice while it worked on this request; it is not tried again"
             self._refuse(Refusal(ErrorCode.ENGINE_CRASH, text), elsewhere=False)
             return
+        if head.operation is Operation.COUNT_TOKENS:  # no work for the model: it takes no seat
+            self._seated(Admitted(), model)
+            return
         outcome = services.seats.ask(head.model, self._ticket, self._seated_later)
         if isinstance(outcome, Admitted):
             self._seated(outcome, model)
@@ -225,10 +201,18 @@ class Request(StreamHandler):
 
     def _send(self, model: RunningModel) -> None:
         services, head = self._services, self.head
+        body, interpreter = self._body, None
+        if head.dialect != "openai":
+            try:
+                body, interpreter = self._as_chat()
+            except DialectError as error:
+                code = ErrorCode.INVALID_REQUEST_BODY
+                self._refuse_caller(Refusal(code, str(error), param=error.param))
+                return
         call = services.engines[model.engine].call(
             InboundCall(
                 operation=head.operation,
-                body=self._body,
+                body=body,
                 stream=head.stream,
                 include_usage=head.include_usage,
                 request_id=head.request_id,
@@ -241,8 +225,21 @@ class Request(StreamHandler):
         if isinstance(call, Failure):
             self._refuse_caller(Refusal(call.code, call.message))
             return
-        reply = self._reply = Reply(self, self._stream, call.translation)
+        if isinstance(call, KnownAnswer):
+            self.answered(Ending(b"", None), ResponseHead(), call.body)
+            return
+        translation = call.translation
+        if interpreter is not None:
+            translation = Interpreted(translation, interpreter, head.request_id, stream=head.stream)
+        reply = self._reply = Reply(self, self._stream, translation)
         reply.attach(services.client.request(self._engine_request(model, call), reply))
+
+    def _as_chat(self) -> tuple[bytes, Interpreter]:
+        """Return the request as a chat, and who tells its answer as the caller expects it."""
+        make = DIALECTS[self.head.dialect].interpreter
+        assert make is not None, "a dialect that nobody translates"
+        interpreter = make(self.head.operation)
+        return interpreter.chat(self._body), interpreter
 
     def _engine_request(self, model: RunningModel, call: OutboundCall) -> EngineRequest:
         headers = {**model.headers, **call.headers} if call.headers else model.headers
@@ -349,9 +346,10 @@ class Request(StreamHandler):
 
     def _refuse_caller(self, refusal: Refusal, outcome: str = outcomes.CLIENT_ERROR) -> None:
         """Answer with a whole error: it is the caller's, and no other neuron would say else."""
-        head = ResponseHead(status=refusal.status, retry_after_s=refusal.retry_after)
+        dialect = DIALECTS[self.head.dialect]
+        head = ResponseHead(status=dialect.status_of(refusal), retry_after_s=refusal.retry_after)
         trailer = Trailer(finish_reason="error", duration_ms=self._elapsed_s() * 1e3)
-        body = envelope(refusal, self.head.request_id)
+        body = dialect.envelope(refusal, self.head.request_id)
         self._stream.send_answer(_encode(head), body, _encode(trailer))
         self._finish(outcome)
 

@@ -1,4 +1,4 @@
-"""OpenAI's HTTP API: what a request body must look like, and how an error is told in a stream.
+"""OpenAI's HTTP API: what a request body must look like.
 
 Only what routing and limits need is decoded; a body travels on as the bytes that came. Unknown
 fields are ignored, known ones are checked for type and range, because engines differ in what they
@@ -11,8 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from helexa.protocol.dialects import json_guard, structure
-from helexa.protocol.errors import ErrorCode, Refusal, envelope
-from helexa.protocol.sse import event_of
+from helexa.protocol.errors import ErrorCode, Refusal
 from helexa.protocol.workload import Operation
 
 TOKENS_MAX: Final = 1 << 20
@@ -150,12 +149,13 @@ def read(operation: Operation, body: bytes) -> RequestHead | Refusal:
             return _completion_head(_completion.decode(body))
         return _embeddings_head(_embeddings.decode(body))
     except msgspec.ValidationError as error:
-        return _invalid(error)
+        return invalid(error)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         return Refusal(ErrorCode.MALFORMED_JSON, f"the body is not JSON: {str(error)[:200]}")
 
 
-def _invalid(error: msgspec.ValidationError) -> Refusal:
+def invalid(error: msgspec.ValidationError) -> Refusal:
+    """Return the refusal of a body whose fields are not as they should be."""
     text = str(error)
     reason, _, path = text.partition(" - at `$")
     param = path.rstrip("`").lstrip(".") or None
@@ -253,11 +253,3 @@ def _embeddings_head(embeddings: _Embeddings) -> RequestHead | Refusal:
         because = "input: an empty text has no embedding"
         return Refusal(ErrorCode.INVALID_REQUEST_BODY, because, param="input")
     return RequestHead(Operation.EMBEDDINGS, embeddings.model)
-
-
-def error_event(refusal: Refusal, request_id: str) -> bytes:
-    """Return the event that ends a broken stream. No `[DONE]` follows it, and no clean end.
-
-    Every SDK takes a clean end of the body for success; this event makes them raise.
-    """
-    return event_of(envelope(refusal, request_id))

@@ -31,6 +31,7 @@ _NONE_GIVEN: Final = (ABSENT,) * len(_REFUSED)
 _NOTHING: Final = frozenset({b"null", b'""', b"{}", b"[]"})
 _KEPT_BYTES_MAX: Final = 8 * 1024
 _ROOT: Final = "parameters"
+_FUNCTION: Final = "function"
 
 
 class Structured(Protocol):
@@ -58,9 +59,9 @@ def problem_of(
         problem = _schema_problem(own, "json_schema")
         if problem is not None:
             return _refuse("json_schema", problem)
-    if tools and (problem := _tools_problem("tools", tools, "function")):
+    if tools and (problem := tools_problem("tools", tools, _FUNCTION)):
         return _refuse("tools", problem)
-    if functions and (problem := _tools_problem("functions", functions, "")):
+    if functions and (problem := tools_problem("functions", functions, _ROOT)):
         return _refuse("functions", problem)
     return None
 
@@ -106,20 +107,25 @@ def _schema_problem(schema: bytes | Raw, path: str) -> str | None:
     return problem
 
 
-def _tools_problem(name: str, tools: Sequence[Mapping[str, Raw]], inside: str) -> str | None:
+def tools_problem(name: str, tools: Sequence[Mapping[str, Raw]], inside: str) -> str | None:
+    """Say what is wrong with the schemas of tools, or None.
+
+    `inside` is the tools' field with the schema, or "function", whose `parameters` it is.
+    """
     total = 0
     for number, tool in enumerate(tools):
-        path = f"{name}[{number}]" + (f".{inside}" if inside else "")
-        given = tool.get(inside or _ROOT)
+        path = f"{name}[{number}].{inside}"
+        given = tool.get(inside)
         if given is None:
             continue
         raw = bytes(given)
         # Agents send the same tools with every turn.
         look = _parameters_problem if len(raw) <= _KEPT_BYTES_MAX else _parameters_problem_anew
-        problem, steps = look(raw, inside != "")
+        is_function = inside == _FUNCTION
+        problem, steps = look(raw, is_function)
         total += steps
         if problem is not None:
-            return f"{path}.{problem}"
+            return f"{path}.{problem}" if is_function else f"{path}{problem.removeprefix(_ROOT)}"
         if total > STEPS_MAX:
             return f"{path}: up to here, the schemas of all {name} are too large together"
     return None
