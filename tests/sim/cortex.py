@@ -17,6 +17,7 @@ from helexa.cortex.gateway.pipeline import Pipeline, Seams
 from helexa.cortex.orchestrator import events as ev
 from helexa.cortex.orchestrator.commands import (
     AcceptNeuron,
+    AskCapabilities,
     CloseConnection,
     Command,
     Provision,
@@ -273,6 +274,10 @@ class SimCortex:
                 if link is not None:
                     self.current[command.neuron_id] = link
                     link.down(self._welcomed, link, control=False)
+            elif isinstance(command, AskCapabilities):
+                link = self.links.get(command.connection)
+                if link is not None:
+                    link.down(link.neuron.tell_capabilities)
             elif isinstance(command, CloseConnection):
                 link = self.links.get(command.connection)
                 if link is not None:

@@ -104,6 +104,7 @@ class SimNeuron:
         self._feeding = False
         self._drains: dict[ModelId, int] = {}
         self._beats = 0
+        self._generation = 1
         self._timer = 0
         self._told: tuple[ModelStatus, ...] | None = None
         self.failed_s: dict[ModelId, float] = {}
@@ -196,7 +197,8 @@ class SimNeuron:
 
     def capabilities(self) -> Capabilities:
         """Return what it may run now."""
-        return capabilities(self.budget_bytes, self.engines)
+        able = capabilities(self.budget_bytes, self.engines)
+        return msgspec.structs.replace(able, generation=self._generation)
 
     def statuses(self) -> tuple[ModelStatus, ...]:
         """Return the models as a heartbeat tells them; the same tuple while nothing changes."""
@@ -231,6 +233,7 @@ class SimNeuron:
                 health=self.state.read_health(self.local_s()),
                 load=NeuronLoad(active_requests=active),
                 models=self.statuses(),
+                capabilities_generation=self._generation,
             )
         )
 
@@ -239,7 +242,12 @@ class SimNeuron:
         self.budget_bytes = budget_bytes
         if self.up:
             self.state.limits = replace(self.state.limits, memory_budget_bytes=budget_bytes)
-            self._say(CapabilitiesReport(capabilities=self.capabilities(), models=self.statuses()))
+            self._generation += 1
+            self.tell_capabilities()
+
+    def tell_capabilities(self) -> None:
+        """Say what it may run now, because it changed or because cortex asks."""
+        self._say(CapabilitiesReport(capabilities=self.capabilities(), models=self.statuses()))
 
     # ── commands of cortex, and of the registry ───────────────────────────────────────────────
 

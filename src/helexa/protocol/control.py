@@ -69,6 +69,8 @@ class Heartbeat(_Message, frozen=True, kw_only=True, tag="heartbeat"):
     health: NeuronHealth
     load: NeuronLoad
     models: tuple[ModelStatus, ...] = ()
+    capabilities_generation: int = 0
+    """Of the capabilities told last: cortex asks where it holds others. 0 is unknown."""
 
 
 class CapabilitiesReport(_Message, frozen=True, kw_only=True, tag="capabilities"):

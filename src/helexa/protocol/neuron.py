@@ -46,6 +46,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """Memory that models may use in all; never more than the hardware has."""
     dialects: tuple[str, ...] = ("openai",)
     """Names of the APIs that it takes requests in; the first releases knew one and told none."""
+    generation: int = 0
+    """Which telling of them this is; 0 is from a neuron that does not number them."""
 
 
 class NeuronHealth(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,12 +6,19 @@ import pytest
 
 from helexa.cortex.control_plane.dispatch import Dispatcher
 from helexa.cortex.control_plane.links import Links
-from helexa.cortex.orchestrator.commands import AcceptNeuron, CloseConnection, Provision, Remark
+from helexa.cortex.orchestrator.commands import (
+    AcceptNeuron,
+    AskCapabilities,
+    CloseConnection,
+    Provision,
+    Remark,
+)
 from helexa.cortex.orchestrator.events import CommandUndelivered, Event
 from helexa.protocol.control import (
     LoadModel,
     Provisioning,
     ProvisioningResponse,
+    RequestCapabilities,
     ShutdownNotice,
     UpsertModelConfig,
 )
@@ -53,6 +60,15 @@ def test_a_command_goes_to_its_connection_with_its_id_and_cause() -> None:
     ]
     assert bench.log[0]["event"] == "provisioning_sent"
     assert (bench.log[0]["neuron_id"], bench.log[0]["model_id"]) == ("n1", "m"), "R1.40"
+
+
+def test_a_neuron_is_asked_for_its_capabilities_if_it_is_still_there() -> None:
+    bench = Bench()
+    link = FakeLink()
+    number = bench.links.add(link)
+    bench.dispatcher.carry_out([AskCapabilities(number, N1), AskCapabilities(number + 1, N1)])
+    assert link.sent == [RequestCapabilities()]
+    assert bench.events == [], "the next heartbeat has it asked again"
 
 
 @pytest.mark.parametrize("gone", [True, False])

@@ -54,6 +54,15 @@ def test_each_message_is_its_event(message: NeuronMessage, kind: type) -> None:
     assert problem_of(message) is None
 
 
+def test_a_heartbeat_tells_which_capabilities_are_the_newest() -> None:
+    beat = Heartbeat(
+        sequence=1, health=NeuronHealth(), load=NeuronLoad(), capabilities_generation=3
+    )
+    event = event_of(N1, 7, beat)
+    assert isinstance(event, NeuronBeat)
+    assert event.capabilities_generation == 3
+
+
 def test_a_register_is_no_event_of_a_registered_neuron() -> None:
     assert event_of(N1, 7, register("n1")) is None
 

@@ -1,10 +1,13 @@
 """The fleet's state as scripts: these events in, these commands and this snapshot out."""
 
+import dataclasses
+
 import msgspec
 
 from helexa.cortex.orchestrator.circuit import OPEN_S, CircuitState
 from helexa.cortex.orchestrator.commands import (
     AcceptNeuron,
+    AskCapabilities,
     CloseConnection,
     Command,
     Provision,
@@ -351,6 +354,21 @@ def test_new_hardware_or_engines_lift_refusals() -> None:
     changed = msgspec.structs.replace(message.capabilities, engines=("echo", "llamacpp"))
     state.apply([CapabilitiesChanged(N1, 1, changed, ())], 1.0)
     assert len(decide(state, 1.0)) == 1
+
+
+def test_lost_news_of_a_neuron_are_asked_for_at_each_heartbeat_that_shows_them() -> None:
+    state = fleet(model())
+    message = register("n1")
+    state.apply([joined(1, message)], 0.0)
+    older = beat(1)
+    newer = dataclasses.replace(older, capabilities_generation=2)
+    assert acts(state, older, 1.0) == [], "a neuron that knows no generations is not asked"
+    assert acts(state, newer, 6.0) == [AskCapabilities(1, N1)]
+    assert acts(state, newer, 11.0) == [AskCapabilities(1, N1)]
+    changed = msgspec.structs.replace(message.capabilities, generation=2, memory_budget_bytes=5)
+    state.apply([CapabilitiesChanged(N1, 1, changed, ())], 12.0)
+    assert acts(state, newer, 16.0) == []
+    assert state.snapshot(16.0).neurons[N1].capabilities.memory_budget_bytes == 5
 
 
 # ── wishes ────────────────────────────────────────────────────────────────────────────────────

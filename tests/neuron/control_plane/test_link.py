@@ -9,6 +9,7 @@ from helexa.neuron.control_plane.pulse import LinkTimes
 from helexa.protocol.control import (
     CapabilitiesReport,
     HealthReport,
+    Heartbeat,
     ModelReport,
     ProtocolFault,
     Register,
@@ -160,6 +161,22 @@ async def test_capabilities_are_told_when_asked():
         (report,) = session.of(CapabilitiesReport)
         assert report.capabilities.hardware.cpu_count == 2
         assert [status.model_id for status in report.models] == ["m"]
+
+
+async def test_a_heartbeat_names_the_generation_of_the_capabilities_that_were_told_last():
+    async with CortexServer() as cortex, neuron_of(cortex.endpoint):
+        session = await cortex.welcomed()
+        (first,) = session.of(Register)
+        await until(lambda: session.of(Heartbeat), "a heartbeat")
+        before = session.of(Heartbeat)[-1].capabilities_generation
+        assert before == first.capabilities.generation > 0
+        session.say(RequestCapabilities())
+        await until(lambda: session.of(CapabilitiesReport), "the answer")
+        told = session.of(CapabilitiesReport)[0].capabilities.generation
+        assert told > before
+        await until(
+            lambda: session.of(Heartbeat)[-1].capabilities_generation == told, "the next heartbeat"
+        )
 
 
 async def test_a_change_of_a_model_is_told_at_once():

@@ -7,6 +7,7 @@ from typing import Any, Final
 from helexa.cortex.control_plane.links import Links
 from helexa.cortex.orchestrator.commands import (
     AcceptNeuron,
+    AskCapabilities,
     CloseConnection,
     Command,
     Provision,
@@ -17,6 +18,7 @@ from helexa.protocol.control import (
     Provisioning,
     ProvisioningCommand,
     ProvisioningResponse,
+    RequestCapabilities,
     ShutdownNotice,
 )
 from helexa.protocol.ids import CommandId, ModelId, NeuronId
@@ -56,6 +58,10 @@ class Dispatcher:
                     self._provision(command)
                 case AcceptNeuron():
                     self._accept(command)
+                case AskCapabilities():
+                    link = self._links.get(command.connection)
+                    if link is not None:
+                        link.send(RequestCapabilities())
                 case CloseConnection():
                     link = self._links.get(command.connection)
                     if link is not None:

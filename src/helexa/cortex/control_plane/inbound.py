@@ -37,7 +37,14 @@ def event_of(neuron_id: NeuronId, connection: int, message: NeuronMessage) -> Ev
     """Return what a message of a registered neuron means; None for one that means nothing here."""
     match message:
         case Heartbeat():
-            return NeuronBeat(neuron_id, connection, message.health, message.load, message.models)
+            return NeuronBeat(
+                neuron_id,
+                connection,
+                message.health,
+                message.load,
+                message.models,
+                message.capabilities_generation,
+            )
         case ModelReport():
             return ModelReported(neuron_id, connection, message.status)
         case ProvisioningResponse():

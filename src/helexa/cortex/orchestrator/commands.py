@@ -18,6 +18,14 @@ class AcceptNeuron:
 
 
 @dataclass(frozen=True, slots=True)
+class AskCapabilities:
+    """Have the neuron tell anew what it has: what it told last did not arrive."""
+
+    connection: int
+    neuron_id: NeuronId
+
+
+@dataclass(frozen=True, slots=True)
 class CloseConnection:
     """End a connection with a websocket close code and a reason."""
 
@@ -51,7 +59,7 @@ class Remark:
     because: str = ""
 
 
-Command = AcceptNeuron | CloseConnection | Provision | Remark
+Command = AcceptNeuron | AskCapabilities | CloseConnection | Provision | Remark
 
 
 class Outbox:

@@ -43,6 +43,8 @@ class NeuronBeat:
     health: NeuronHealth
     load: NeuronLoad
     models: tuple[ModelStatus, ...]
+    capabilities_generation: int = 0
+    """Of the capabilities that the neuron told last; 0 where it does not say."""
 
 
 @dataclass(frozen=True, slots=True)

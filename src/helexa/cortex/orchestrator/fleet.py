@@ -18,6 +18,7 @@ from helexa.cortex.orchestrator.accounts import Accounts
 from helexa.cortex.orchestrator.board import Board
 from helexa.cortex.orchestrator.commands import (
     AcceptNeuron,
+    AskCapabilities,
     Command,
     Outbox,
     Provision,
@@ -280,6 +281,8 @@ class FleetState:
         self._alive(neuron, now, now)
         neuron.health, neuron.load = event.health, event.load
         neuron.touch()
+        if event.capabilities_generation not in {0, neuron.capabilities.generation}:
+            self._out.put(AskCapabilities(event.connection, event.neuron_id))
         self._report_all(neuron, event.models, now)
 
     def _capabilities(self, event: ev.CapabilitiesChanged, now: float) -> None:

@@ -102,7 +102,7 @@ class Link(WSListener):  # type: ignore[misc]  # picows is a compiled module
         self.on_pong: Callable[[float], None] = _ignore
         """Told the seconds from each ping to its pong."""
         self._face = face
-        self._capabilities = capabilities
+        self._capabilities = msgspec.structs.replace(capabilities, generation=1)
         self._lines = lines
         self._tasks = tasks
         self._clock = clock
@@ -297,10 +297,12 @@ class Link(WSListener):  # type: ignore[misc]  # picows is a compiled module
 
     async def _report_capabilities(self) -> None:
         try:
-            capabilities = await self._face.capabilities()
+            found = await self._face.capabilities()
         finally:
             self._probing = False
-        self.send(CapabilitiesReport(capabilities=capabilities, models=self._face.statuses()))
+        told = msgspec.structs.replace(found, generation=self._capabilities.generation + 1)
+        self._capabilities = told
+        self.send(CapabilitiesReport(capabilities=told, models=self._face.statuses()))
 
     # ── what is sent ──────────────────────────────────────────────────────────────────────────
 
@@ -320,6 +322,7 @@ class Link(WSListener):  # type: ignore[misc]  # picows is a compiled module
                 health=health,
                 load=self._face.load(),
                 models=self._face.statuses(),
+                capabilities_generation=self._capabilities.generation,
             )
         )
 
