@@ -184,8 +184,10 @@ def test_replicas_for_a_rush_of_every_morning_are_there_before_it() -> None:
 # ── days with a pattern, in the simulated world ───────────────────────────────────────────────
 
 SILENCE = Shape(neurons=1, models=0, per_second=1e-12)
-FOUND = (1311,)
-"""News of a neuron were lost, and cortex believed for ever in the memory of before."""
+FOUND = (
+    1311,  # news of a neuron were lost, and cortex believed for ever in the memory of before
+    631,  # a request did not go back to a neuron that had lost only its connection
+)
 DAYS = 10
 WEEKEND, HOLIDAY = (5, 6), 8
 """Day 0 is a Monday."""

@@ -1,20 +1,25 @@
 """Requests that their neuron gave up, as scripts: elsewhere, gone on with, or told."""
 
 import json
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 import pytest
 
 from helexa.cortex.gateway.metering import Outcome
+from helexa.cortex.orchestrator.snapshot import FleetSnapshot
+from helexa.protocol.ids import ModelId, NeuronId
 from helexa.protocol.inference import Trailer, Usage
 from tests.fakes import llama_stream as ls
 from tests.fakes.fleet import CHAT
-from tests.fakes.gateway import CHUNK, DONE, Caller, Job, Settings, World
+from tests.fakes.gateway import CHUNK, DONE, Caller, FakeNeuron, Job, Settings, World
 
 RESUMES = msgspec.structs.replace(CHAT, resume=True)
 ANSWER = b'{"choices":[{"message":{"content":"hi"}}]}'
 NAMES = ("n1", "n2", "n3")
+N1, M = NeuronId("n1"), ModelId("m")
 
 
 def world_of(*names: str, **settings: Any) -> World:
@@ -80,6 +85,37 @@ def test_all_requests_of_a_neuron_that_dies_before_their_first_byte_are_tried_el
         world.carry()
     assert all(caller.complete for caller in callers)
     assert [record.attempts for record in world.records].count(2) == lost
+
+
+def on_connection(number: int, snapshot: FleetSnapshot) -> FleetSnapshot:
+    view = snapshot.models[M]
+    replicas = tuple(replace(each, connection=number) for each in view.replicas)
+    return replace(snapshot, models=MappingProxyType({M: replace(view, replicas=replicas)}))
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_who_was_lost_with_its_connection_is_tried_on_its_next_one_and_who_failed_is_not(
+    lost: bool,
+) -> None:
+    """The other neuron is full meanwhile."""
+    one_seat = msgspec.structs.replace(CHAT, seats=1)
+    world = World("n1", "n2", capability=one_seat)
+    world.publish(on_connection(1, world.snapshot))
+    for _ in range(4):
+        world.ask()
+    assert [len(neuron.jobs) for neuron in world.neurons.values()] == [2, 2], (
+        "one each, and one that waits there"
+    )
+    if lost:
+        world.neurons[N1].die()
+    else:
+        world.job("n1").give_up("engine_crash", retry_elsewhere=True)
+    world.carry()
+    world.neurons[N1] = FakeNeuron("n1")
+    world.publish(world.snapshot)
+    assert not world.neurons[N1].jobs, "the news of its new connection are not out yet"
+    world.publish(on_connection(2, world.snapshot))
+    assert bool(world.neurons[N1].jobs) is lost
 
 
 def test_tries_are_a_share_of_all_requests_and_a_reserve() -> None:

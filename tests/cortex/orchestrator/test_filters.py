@@ -70,6 +70,16 @@ def test_a_neuron_that_came_back_as_a_new_process_was_not_tried() -> None:
     assert BY_NAME["untried"].keep(asked, [again]) == [again]
 
 
+@pytest.mark.parametrize(("left_on", "there_now", "kept"), [(1, 1, 0), (1, 2, 1), (0, 2, 0)])
+def test_a_neuron_that_a_request_lost_with_its_connection_is_tried_on_a_new_one(
+    left_on: int, there_now: int, kept: int
+) -> None:
+    """0 is any connection: it was not the connection that failed."""
+    left = candidate(connection=left_on).replica
+    found = BY_NAME["untried"].keep(request(excluded=(left,)), [candidate(connection=there_now)])
+    assert len(found) == kept
+
+
 def test_a_model_that_does_not_tell_what_it_does_is_given_a_try() -> None:
     assert supports(request(), ModelCapability())
     assert supports(request(tools=True, json_schema=True), ModelCapability())

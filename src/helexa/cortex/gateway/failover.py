@@ -133,7 +133,8 @@ class Failover:
         assert relay.replica is not None, "a request on no replica goes nowhere else"
         self._pipeline.unseat(relay, served=False)
         self._pipeline.retried(relay.replica, refusal.code)
-        relay.leave_for_another()
+        lost = refusal.code is ErrorCode.UPSTREAM_CONNECTION_ERROR
+        relay.leave_for_another(lost=lost)
         self._pipeline.dispatch(relay)
 
     # ── what is told of replicas ──────────────────────────────────────────────────────────────

@@ -9,6 +9,7 @@ with bytes; nothing waits, and no chunk is parsed.
 From `sent` and `answering` it may go back to waiting, when another neuron takes over.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -361,10 +362,11 @@ class Relay(StreamHandler):
         """Nothing of an answer came from the neuron that has it now."""
         return self._response is None and not self._collected
 
-    def leave_for_another(self) -> None:
-        """Forget the replica that gave the request up; the next attempt starts clean."""
+    def leave_for_another(self, *, lost: bool) -> None:
+        """Start clean elsewhere; who was `lost` with its connection may have it on a new one."""
         if self.replica is not None:
-            self.excluded = (*self.excluded, self.replica)
+            left = self.replica if lost else replace(self.replica, connection=0)
+            self.excluded = (*self.excluded, left)
         self.replica = None
         self._response = None
         self._owed_bytes = 0

@@ -141,8 +141,13 @@ def _refuse_too_long(request: RoutingRequest, model: ModelView) -> Refusal:
 def _keep_untried(request: RoutingRequest, candidates: list[Candidate]) -> list[Candidate]:
     if not request.excluded:
         return candidates
-    tried = {(r.neuron_id, r.epoch) for r in request.excluded}
-    return [c for c in candidates if (c.replica.neuron_id, c.replica.epoch) not in tried]
+    tried = {(r.neuron_id, r.epoch, r.connection) for r in request.excluded}
+    return [
+        c
+        for c in candidates
+        for r in (c.replica,)
+        if tried.isdisjoint({(r.neuron_id, r.epoch, r.connection), (r.neuron_id, r.epoch, 0)})
+    ]
 
 
 def _refuse_tried(_request: RoutingRequest, model: ModelView) -> Refusal:

@@ -67,6 +67,8 @@ class Replica:
     useful_seats: int | None = None
     """Requests at a time past which its engine makes no more tokens: fewer than its engine's seats;
     None where that was not learned."""
+    connection: int = 0
+    """Of its neuron; among those that a request is kept from, 0 is any."""
 
     @property
     def seats(self) -> int:

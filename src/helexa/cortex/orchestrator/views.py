@@ -327,6 +327,7 @@ def _replica(
         circuit=circuit,
         dialects=neuron.capabilities.dialects,
         useful_seats=_useful_seats(neuron, status, capability.seats, outlook),
+        connection=neuron.connection,
     )
 
 
