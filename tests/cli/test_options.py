@@ -1,6 +1,9 @@
 """Flags as settings."""
 
-from helexa.cli.options import CORTEX_FLAGS, NEURON_FLAGS, given_flags
+import click
+import pytest
+
+from helexa.cli.options import CORTEX_FLAGS, NEURON_FLAGS, Finite, given_flags
 from helexa.config.load import Flag
 
 
@@ -16,3 +19,10 @@ def test_a_switch_is_given_or_left_to_the_file() -> None:
     assert given_flags(NEURON_FLAGS, {"allow_cleartext": None}) == {}
     given = given_flags(NEURON_FLAGS, {"allow_cleartext": True})
     assert given["allow_cleartext",].value is True
+
+
+@pytest.mark.parametrize("told", ["nan", "inf", "-inf", "NaN", "a while", "0"])
+def test_a_time_that_is_no_number_of_seconds_is_refused(told: str) -> None:
+    with pytest.raises(click.BadParameter, match="not|range"):
+        Finite(min=0.0, min_open=True).convert(told, None, None)
+    assert Finite(min=0.0, min_open=True).convert("2.5", None, None) == 2.5

@@ -12,7 +12,7 @@ import click
 from helexa.cli.completion import complete_model
 from helexa.cli.conversation import Conversation, Piece, default_model
 from helexa.cli.http_client import HttpClient
-from helexa.cli.options import debug_option, output_option
+from helexa.cli.options import Finite, debug_option, output_option
 from helexa.cli.telling import Telling, tell_error
 from helexa.util.clock import SystemClock
 from helexa.util.errors import HelexaError, UsageError
@@ -44,8 +44,8 @@ Examples:
               type=click.Path(path_type=Path), help="File with the API key.")  # fmt: skip
 @click.option("--system", metavar="TEXT", default="", help="System message.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Longest answer, in tokens.")
-@click.option("--temperature", type=click.FloatRange(0, 2), help="Randomness, 0 to 2.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=300.0,
+@click.option("--temperature", type=Finite(0, 2), help="Randomness, 0 to 2.")
+@click.option("--timeout", "timeout_s", type=Finite(min=0.1), default=300.0,
               show_default=True, help="Longest silence, in seconds.")  # fmt: skip
 @click.option("--stats", is_flag=True, help="Tell tokens and times on standard error.")
 @output_option

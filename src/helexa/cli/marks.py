@@ -7,7 +7,7 @@ import click
 from helexa.cli.admin_client import AdminClient
 from helexa.cli.completion import complete_neuron
 from helexa.cli.live import every
-from helexa.cli.options import admin_option, debug_option, output_option
+from helexa.cli.options import Finite, admin_option, debug_option, output_option
 from helexa.cli.table import clean
 from helexa.cli.writing import cause_option, neuron_path, tell
 from helexa.util.clock import SystemClock
@@ -59,7 +59,7 @@ Examples:
     "--wait", is_flag=True, help="Show how far it is, and return when nothing runs there."
 )
 @click.option(
-    "--timeout", "timeout_s", metavar="SECONDS", type=click.FloatRange(min=0.0, min_open=True),
+    "--timeout", "timeout_s", metavar="SECONDS", type=Finite(min=0.0, min_open=True),
     default=3600.0, show_default=True, help="With --wait: give up after this time, with exit 7.",
 )  # fmt: skip
 @neuron_cause_option

@@ -312,8 +312,9 @@ class RoutingSettings(Settings):
     """A replica above this many times the average load gets no credit for the prompts and sessions
     it knows, so that hot ones spread."""
     share_prompts: bool = False
-    """Keys profit from each other's prompts: routing sends a prompt where another key's alike was
-    read, and engines reuse it. Then the holder of one key can find out what another one asked."""
+    """Tenants (and keys of a keys file) profit from each other's prompts: routing sends a prompt
+    where another one's alike was read, and engines reuse it. Then one can find out what another
+    one asked."""
     show_route: bool = False
     """Tell callers where their request went and why, in a header `x-helexa-route`."""
     weights: RoutingWeights = RoutingWeights()

@@ -66,8 +66,8 @@ class OpenHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The caller asked for a usage frame in its stream."""
     traceparent: str = ""
     principal: str = ""
-    keeps_apart: bool = False
-    """Other principals must learn nothing by what an engine has read for this one."""
+    tenant: str = ""
+    """Others must learn nothing by what an engine has read for this one; "": all may share."""
     continues: Continued | None = None
     """The body's last message is the text so far of a stream that is to be continued."""
 

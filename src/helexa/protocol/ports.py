@@ -51,6 +51,11 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     project: str = ""
     scopes: frozenset[Scope] = FULL_CALLER
 
+    @property
+    def owner(self) -> str:
+        """Return whose prompts these are: the tenant's, or the key's where no tenant is known."""
+        return self.tenant or self.key_id
+
 
 ANONYMOUS = Principal(key_id="anonymous", name="anonymous", anonymous=True)
 

@@ -9,6 +9,7 @@ from helexa.cortex.gateway.auth import StaticKeys
 from helexa.cortex.gateway.steering import asked_of
 from helexa.cortex.orchestrator.prefix import Realms
 from helexa.cortex.orchestrator.router import Router
+from helexa.protocol.ports import Principal
 from tests.fakes.gateway import World
 
 ANSWER = b'{"choices":[{"message":{"content":"hi"}}]}'
@@ -106,7 +107,7 @@ def test_one_key_learns_nothing_of_what_another_one_asked_unless_they_share(shar
     for who in (b"alice", b"alice", b"bob"):
         _, caller = world.ask(headers={b"authorization": b"Bearer " + who}, messages=LONG)
         job = world.job(where(world))
-        assert job.head.keeps_apart is not shared
+        assert job.head.tenant == ("" if shared else who.decode())
         finish(world)
         reasons.append(caller.text.partition("reason=")[2].partition(";")[0])
     assert reasons == ["least_loaded", "prefix", "prefix" if shared else "least_loaded"]
@@ -115,4 +116,27 @@ def test_one_key_learns_nothing_of_what_another_one_asked_unless_they_share(shar
 def test_without_keys_there_is_nobody_to_keep_apart() -> None:
     world = World("n1", "n2")
     world.ask()
-    assert not world.job(where(world)).head.keeps_apart
+    assert world.job(where(world)).head.tenant == ""
+
+
+def test_the_keys_of_one_tenant_share_what_was_read() -> None:
+    """A key that replaces another one finds the prompts warm; another tenant's does not."""
+    principals = {
+        b"old": Principal(key_id="1", tenant="acme"),
+        b"new": Principal(key_id="2", tenant="acme"),
+        b"else": Principal(key_id="3", tenant="umbrella"),
+    }
+
+    class Door:
+        def authenticate(self, credential: bytes | None, peer: str = "") -> Principal:
+            return principals[credential or b""]
+
+    router = Router(shown=True, realms=Realms(b"secret"))
+    world = World("n1", "n2", "n3", "n4", router=router, authenticator=Door())
+    reasons = []
+    for who in (b"old", b"new", b"else"):
+        _, caller = world.ask(headers={b"authorization": b"Bearer " + who}, messages=LONG)
+        assert world.job(where(world)).head.tenant == principals[who].tenant
+        finish(world)
+        reasons.append(caller.text.partition("reason=")[2].partition(";")[0])
+    assert reasons == ["least_loaded", "prefix", "least_loaded"]

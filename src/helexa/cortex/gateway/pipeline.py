@@ -226,7 +226,7 @@ class Pipeline:
 
     def _send(self, relay: Relay, replica: Replica) -> bool:
         head = relay.head
-        exchange = relay.exchange
+        exchange, principal = relay.exchange, relay.principal
         parent = exchange.headers.get(b"traceparent", b"")
         part = relay.kept.continuation
         lead = OpenHead(
@@ -236,8 +236,8 @@ class Pipeline:
             stream=head.stream,
             include_usage=head.include_usage,
             traceparent=parent[:128].decode("ascii", "ignore"),
-            principal=relay.principal.key_id,
-            keeps_apart=not (relay.principal.anonymous or self.router.realms.shared),
+            principal=principal.key_id,
+            tenant="" if principal.anonymous or self.router.realms.shared else principal.owner,
             continues=None if part is None else part.continued,
         )
         if relay.dialect is not OPENAI:
@@ -249,7 +249,7 @@ class Pipeline:
         if stream is None:
             return False
         relay.beside_first = self.inflight.add(replica.neuron_id, replica.model_id)
-        self.room.admission.begin(replica.model_id, relay.principal.key_id)
+        self.room.admission.begin(replica.model_id, principal.key_id)
         if relay.waits:
             self.room.sent(relay)
         relay.sent(replica, stream)

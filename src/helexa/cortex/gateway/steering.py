@@ -20,7 +20,7 @@ def asked_of(relay: "Relay", snapshot: FleetSnapshot, router: Router) -> Routing
     if router.has_choice(head.model, relay.workload_class, snapshot):
         body = exchange.body
         session = session_of(exchange.headers, head.session)
-        realm = router.realms.of(relay.principal.key_id)
+        realm = router.realms.of(relay.principal.owner)
         prefix = prefix_of(head.operation, head.model, body, realm)
         prompt_bytes = len(body) if len(body) >= PROMPT_BYTES_MIN else 0
     return RoutingRequest(

@@ -219,7 +219,7 @@ class Request(StreamHandler):
                 config=model.config,
                 capability=model.capability,
                 continues=head.continues if head.stream else None,
-                tenant=head.principal if head.keeps_apart else "",
+                tenant=head.tenant,
             )
         )
         if isinstance(call, Failure):
