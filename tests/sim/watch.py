@@ -304,7 +304,7 @@ class Watch:
     def _scratch(self, model_id: ModelId, picture: Picture) -> ModelView | None:
         """Return a model's view made from scratch, or what was made of the same parts before."""
         where = [
-            (view.descriptor, view.state, view.draining, instance)
+            (view.descriptor, view.connection, view.state, view.draining, instance)
             for view, instance in picture.where(model_id)
         ]
         made_of = picture.desired.get(model_id), picture.outlook.learned.useful, where
@@ -320,9 +320,9 @@ class Watch:
         now, neuron_id = self.world.clock.now, link.neuron.id
         self.at_work.add(job.request_id)
         tried = self._tried.setdefault(job.request_id, set())
-        if (neuron_id, link.epoch) in tried:
+        if (neuron_id, link.number) in tried:
             self.fail("a retry goes elsewhere", f"{job.request_id} again to {neuron_id}")
-        tried.add((neuron_id, link.epoch))
+        tried.add((neuron_id, link.number))
         told = self.told.get(neuron_id)
         if told is None or told.connection != link.number:
             self.fail("routed to what is there", f"{neuron_id} is not connected")
