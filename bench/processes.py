@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,6 +39,10 @@ def _cpu_clock(process_id: int) -> int:
     return (~process_id << 3) | per_process_scheduler_clock
 
 
+def _leave(number: int, _frame: object) -> None:
+    sys.exit(128 + number)
+
+
 class PinnedProcess:
     """A child process and its descendants on one core; its output goes to a log file."""
 
@@ -52,6 +57,8 @@ class PinnedProcess:
     ) -> None:
         self.name = name
         self._log = log
+        # Whoever ends a bench (`timeout`, CI) ends its processes with it: by the ways out it has.
+        signal.signal(signal.SIGTERM, _leave)
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 pinned(command, core),
